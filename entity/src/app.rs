@@ -1,0 +1,23 @@
+//! What the nodes share about an app. Its configuration, secrets included, is in the config file.
+
+use sea_orm::entity::prelude::*;
+
+use crate::Timestamp;
+
+#[sea_orm::model]
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "app")]
+pub struct Model {
+    /// WeChat's AppID.
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub app_id: String,
+    /// No message of this app is claimed before this instant.
+    pub paused_until: Option<Timestamp>,
+    /// Why, in words for the operator.
+    pub paused_because: Option<String>,
+    /// When WeChat last told what became of a message of this app.
+    pub last_receipt_at: Option<Timestamp>,
+    pub created_at: Timestamp,
+}
+
+impl ActiveModelBehavior for ActiveModel {}

@@ -1,0 +1,25 @@
+//! A person.
+
+use sea_orm::entity::prelude::*;
+
+use crate::{Timestamp, UserId};
+
+#[sea_orm::model]
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "user")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub id: UserId,
+    /// What the business systems call this person.
+    #[sea_orm(unique)]
+    pub external_id: Option<String>,
+    /// Set when this user turned out to be the same person as an older one, whose id it is: this id
+    /// stays valid as an alias.
+    pub merged_into: Option<UserId>,
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
+    #[sea_orm(has_many)]
+    pub identities: HasMany<super::identity::Entity>,
+}
+
+impl ActiveModelBehavior for ActiveModel {}

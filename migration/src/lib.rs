@@ -1,0 +1,48 @@
+//! The schema, one reversible change a file, in string names only: an old migration keeps its
+//! meaning when an entity changes. The same files make SQLite and PostgreSQL.
+
+use sea_orm_migration::prelude::*;
+pub use sea_orm_migration::MigratorTrait;
+
+mod m0001_people;
+mod m0002_keys;
+mod m0003_apps_and_templates;
+mod m0004_consent;
+mod m0005_rules_and_events;
+mod m0006_notifications;
+mod m0007_callbacks_and_receipts;
+
+/// All changes, oldest first.
+pub struct Migrator;
+
+#[async_trait::async_trait]
+impl MigratorTrait for Migrator {
+    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
+        vec![
+            Box::new(m0001_people::Migration),
+            Box::new(m0002_keys::Migration),
+            Box::new(m0003_apps_and_templates::Migration),
+            Box::new(m0004_consent::Migration),
+            Box::new(m0005_rules_and_events::Migration),
+            Box::new(m0006_notifications::Migration),
+            Box::new(m0007_callbacks_and_receipts::Migration),
+        ]
+    }
+}
+
+/// An index named `table_column_column`.
+fn index(table: &'static str, columns: &[&'static str]) -> IndexCreateStatement {
+    let mut index = Index::create();
+    index.name(format!("{table}_{}", columns.join("_"))).table(table);
+    for column in columns {
+        index.col(*column);
+    }
+    index.take()
+}
+
+async fn drop_tables(manager: &SchemaManager<'_>, tables: &[&'static str]) -> Result<(), DbErr> {
+    for table in tables {
+        manager.drop_table(Table::drop().table(*table).take()).await?;
+    }
+    Ok(())
+}

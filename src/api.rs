@@ -1,0 +1,118 @@
+//! HTTP, and only HTTP: poem and poem-openapi, one file per audience and resource. A handler reads the
+//! request, calls one use-case and writes the answer.
+//!
+//! | file | who |
+//! | --- | --- |
+//! | `login.rs` `me.rs` | Mini Program front ends |
+//! | `events.rs` `notifications.rs` `rules.rs` | business systems |
+//! | `apps.rs` `templates.rs` | operators and integrators |
+//! | `callback.rs` | WeChat |
+//! | `wellknown.rs` | other backends, probes, scrapers |
+
+mod apps;
+mod callback;
+mod events;
+mod login;
+mod me;
+mod notifications;
+mod object;
+mod page;
+mod principal;
+mod problem;
+mod rate_limit;
+mod request;
+mod rules;
+mod templates;
+mod time;
+mod wellknown;
+
+use poem::{Endpoint, EndpointExt, IntoEndpoint, Route, get};
+use poem_openapi::{ContactObject, LicenseObject, OpenApiService, Tags};
+
+use crate::context::Context;
+
+/// The groups of the document.
+#[derive(Tags)]
+enum Tag {
+    /// For Mini Program front ends: exchange a `wx.login` code for tokens.
+    Login,
+    /// For Mini Program front ends: what the signed-in user sees and says.
+    Me,
+    /// For business systems: tell what happened.
+    Events,
+    /// What became of every message, and why.
+    Notifications,
+    /// Which events become which messages.
+    Rules,
+    /// The WeChat accounts and their templates.
+    Apps,
+    /// For WeChat.
+    Callback,
+    /// For probes and other backends.
+    Operation,
+}
+
+type Service = OpenApiService<
+    (
+        login::LoginApi,
+        me::MeApi,
+        events::EventsApi,
+        notifications::NotificationsApi,
+        rules::RulesApi,
+        apps::AppsApi,
+        templates::TemplatesApi,
+        callback::CallbackApi,
+        wellknown::WellKnownApi,
+    ),
+    (),
+>;
+
+fn service() -> Service {
+    OpenApiService::new(
+        (
+            login::LoginApi,
+            me::MeApi,
+            events::EventsApi,
+            notifications::NotificationsApi,
+            rules::RulesApi,
+            apps::AppsApi,
+            templates::TemplatesApi,
+            callback::CallbackApi,
+            wellknown::WellKnownApi,
+        ),
+        "Magpie",
+        env!("CARGO_PKG_VERSION"),
+    )
+    .summary("Login, consent and notifications for WeChat Mini Programs")
+    .description(include_str!("api/description.md"))
+    .contact(ContactObject::new().name("Magpie"))
+    .license(LicenseObject::new("Apache-2.0").identifier("Apache-2.0"))
+}
+
+/// The OpenAPI document, as it is checked in.
+pub fn document() -> String {
+    let mut document: serde_json::Value = serde_json::from_str(&service().spec()).unwrap_or_default();
+    // The address differs from server to server, so the checked-in document names none.
+    if let Some(object) = document.as_object_mut() {
+        object.remove("servers");
+    }
+    let mut text = serde_json::to_string_pretty(&document).unwrap_or_default();
+    text.push('\n');
+    text
+}
+
+/// Everything the server answers.
+pub fn endpoint(ctx: &Context) -> impl Endpoint + use<> {
+    let service = service();
+    let ui = service.swagger_ui();
+    Route::new()
+        .at("/docs", ui)
+        .at("/openapi.json", get(wellknown::openapi_document))
+        .at("/problems/:code", get(wellknown::problem_page))
+        .at("/metrics", get(wellknown::metrics))
+        .nest("/", service)
+        .data(ctx.clone())
+        .around(request::handle)
+        .data(ctx.clone())
+        .into_endpoint()
+}

@@ -1,0 +1,173 @@
+//! What became of every message, and why.
+
+use entity::{NotificationId, attempt, notification as rows};
+use poem::web::Data;
+use poem_openapi::{
+    Object, OpenApi,
+    param::{Path, Query},
+    payload::Json,
+};
+
+use super::{
+    Tag,
+    object::{Notification, NotificationList, Reason, State},
+    page::{self, Page},
+    principal::Key,
+    problem::Failure,
+    time::Time,
+};
+use crate::{
+    context::Context,
+    notification::{self, Filter, Story},
+};
+
+pub struct NotificationsApi;
+
+/// One call to WeChat.
+#[derive(Object)]
+#[oai(skip_serializing_if_is_none)]
+struct Attempt {
+    /// From 1.
+    number: i32,
+    started_at: Time,
+    /// Missing while the call is under way.
+    duration_ms: Option<i32>,
+    /// What the answer meant: `accepted`, `retry`, `no_credit`, `unsure`, …
+    outcome: Option<String>,
+    /// WeChat's code; 0 is success.
+    errcode: Option<i64>,
+    errmsg: Option<String>,
+    /// WeChat's request id, which explains the call for seven days.
+    rid: Option<String>,
+}
+
+/// One moment in the life of a notification.
+#[derive(Object)]
+#[oai(skip_serializing_if_is_none)]
+struct Moment {
+    at: Time,
+    /// `created`, `attempt`, `receipt`, `consent_reserved`, …
+    what: String,
+    detail: Option<String>,
+}
+
+/// A notification with everything that happened to it.
+#[derive(Object)]
+struct NotificationStory {
+    #[oai(flatten)]
+    notification: Notification,
+    attempts: Vec<Attempt>,
+    /// Oldest first.
+    timeline: Vec<Moment>,
+}
+
+#[OpenApi(prefix_path = "/v1/notifications", tag = "Tag::Notifications")]
+impl NotificationsApi {
+    /// List notifications, newest first
+    ///
+    /// Needs `notifications:read`.
+    #[oai(path = "/", method = "get", operation_id = "list_notifications")]
+    #[expect(clippy::too_many_arguments, reason = "one argument for each filter of the contract")]
+    async fn list(
+        &self,
+        Data(ctx): Data<&Context>,
+        key: Key,
+        state: Query<Option<State>>,
+        reason: Query<Option<Reason>>,
+        /// `usr_…`
+        user_id: Query<Option<String>>,
+        app_id: Query<Option<String>>,
+        template_id: Query<Option<String>>,
+        /// `evt_…`
+        event_id: Query<Option<String>>,
+        created_after: Query<Option<Time>>,
+        created_before: Query<Option<Time>>,
+        /// At most 200; 50 when missing.
+        limit: Query<Option<u64>>,
+        /// `next_cursor` of the page before.
+        cursor: Query<Option<String>>,
+    ) -> Result<Json<NotificationList>, Failure> {
+        key.require("notifications:read")?;
+        let page = Page::<NotificationId>::parse(limit.0, cursor.0)?;
+        let filter = Filter {
+            state: state.0.map(Into::into),
+            reason: reason.0.map(Into::into),
+            user_id: page::filter_id("user_id", user_id.0)?,
+            app_id: app_id.0,
+            template_id: template_id.0,
+            event_id: page::filter_id("event_id", event_id.0)?,
+            created_after: created_after.0.map(|time| time.0),
+            created_before: created_before.0.map(|time| time.0),
+        };
+        let mut rows = notification::list(ctx, &filter, page.before, page.ask_for()).await?;
+        let next_cursor = page.cut(&mut rows, |row: &rows::Model| row.id.to_string());
+        Ok(Json(NotificationList { data: rows.into_iter().map(Notification::from).collect(), next_cursor }))
+    }
+
+    /// One notification with its attempts and timeline
+    ///
+    /// Tells at any time why a message did or did not arrive. Needs `notifications:read`.
+    #[oai(path = "/:notification_id", method = "get", operation_id = "get_notification")]
+    async fn get(
+        &self,
+        Data(ctx): Data<&Context>,
+        key: Key,
+        /// `ntf_…`
+        notification_id: Path<String>,
+    ) -> Result<Json<NotificationStory>, Failure> {
+        key.require("notifications:read")?;
+        let story = notification::get(ctx, page::id(&notification_id.0, "notification")?).await?;
+        let timeline = timeline(&story);
+        Ok(Json(NotificationStory {
+            notification: story.row.into(),
+            attempts: story.attempts.into_iter().map(attempt_of).collect(),
+            timeline,
+        }))
+    }
+}
+
+fn attempt_of(row: attempt::Model) -> Attempt {
+    Attempt {
+        number: row.number,
+        started_at: Time(row.started_at),
+        duration_ms: row.duration_ms,
+        outcome: row.outcome.as_ref().map(word),
+        errcode: row.errcode,
+        errmsg: row.errmsg,
+        rid: row.rid,
+    }
+}
+
+/// An enum as its word in the API.
+fn word(value: &impl serde::Serialize) -> String {
+    match serde_json::to_value(value) {
+        Ok(serde_json::Value::String(word)) => word,
+        _ => String::new(),
+    }
+}
+
+fn timeline(story: &Story) -> Vec<Moment> {
+    let row = &story.row;
+    let moment = |at, what: &str, detail| Moment { at: Time(at), what: what.to_owned(), detail };
+    let mut moments = vec![moment(row.created_at, "created", None)];
+    for entry in &story.consents {
+        let detail = Some(format!("{:+} ({})", entry.delta, word(&entry.source)));
+        moments.push(moment(entry.created_at, &format!("consent_{}", word(&entry.kind)), detail));
+    }
+    for attempt in &story.attempts {
+        let outcome = attempt.outcome.as_ref().map_or_else(|| "under way".to_owned(), word);
+        let detail = format!("attempt {}: {outcome}", attempt.number);
+        moments.push(moment(attempt.started_at, "attempt", Some(detail)));
+    }
+    if let Some(at) = row.sent_at {
+        moments.push(moment(at, "accepted", row.message_id.as_ref().map(|id| format!("msgid {id}"))));
+    }
+    for receipt in &story.receipts {
+        moments.push(moment(receipt.received_at, "receipt", Some(format!("{} {}", receipt.errcode, receipt.status))));
+    }
+    if let Some(at) = row.finished_at {
+        moments.push(moment(at, &word(&row.state), row.reason.as_ref().map(word)));
+    }
+    moments.sort_by_key(|moment| moment.at.0);
+    moments
+}

@@ -1,0 +1,165 @@
+//! What every request goes through: an id, the body's limit, the one shape of errors, one log line.
+
+use std::{
+    cell::RefCell,
+    sync::Arc,
+};
+
+use poem::{
+    Endpoint, Error as PoemError, IntoResponse, Request, Response, Result,
+    error::{MethodNotAllowedError, NotFoundError, ReadBodyError},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
+};
+use poem_openapi::error::{AuthorizationError, ContentTypeError, ParseParamError, ParsePathError, ParseRequestPayloadError};
+use uuid::Uuid;
+
+use super::problem::Failure;
+use crate::{
+    clock::Stopwatch,
+    context::Context,
+    error::{Code, Error, FieldError},
+};
+
+const REQUEST_ID: &str = "X-Request-Id";
+
+/// What is known of the request that is being answered.
+struct Facts {
+    id: String,
+    path: String,
+    public_url: String,
+    chinese: bool,
+    /// Who asks, once that is known.
+    principal: RefCell<Option<String>>,
+}
+
+tokio::task_local! {
+    static FACTS: Facts;
+}
+
+/// The id of the request being answered.
+pub fn id() -> String {
+    FACTS.try_with(|facts| facts.id.clone()).unwrap_or_default()
+}
+
+pub fn path() -> String {
+    FACTS.try_with(|facts| facts.path.clone()).unwrap_or_default()
+}
+
+pub fn public_url() -> String {
+    FACTS.try_with(|facts| facts.public_url.clone()).unwrap_or_default()
+}
+
+/// The English or the Chinese half of each pair, as the caller reads.
+pub fn in_language<'a>(first: (&'a str, &'a str), second: (&'a str, &'a str)) -> (&'a str, &'a str) {
+    if FACTS.try_with(|facts| facts.chinese).unwrap_or(false) { (first.1, second.1) } else { (first.0, second.0) }
+}
+
+/// Notes who asks, for the log line.
+pub fn signed_in(principal: impl ToString) {
+    let _ = FACTS.try_with(|facts| facts.principal.replace(Some(principal.to_string())));
+}
+
+/// Wraps everything else.
+pub async fn handle<E: Endpoint>(next: Arc<E>, request: Request) -> Result<Response> {
+    let context = request.data::<Context>().cloned();
+    let facts = Facts {
+        id: request_id(request.headers()),
+        path: request.uri().path().to_owned(),
+        public_url: context.as_ref().map(|ctx| ctx.config.public_url.clone()).unwrap_or_default(),
+        chinese: reads_chinese(request.headers()),
+        principal: RefCell::new(None),
+    };
+    let limit = context.map_or(usize::MAX, |ctx| ctx.config.limits.body_bytes);
+    FACTS.scope(facts, answer(next, request, limit)).await
+}
+
+async fn answer<E: Endpoint>(next: Arc<E>, request: Request, limit: usize) -> Result<Response> {
+    let stopwatch = Stopwatch::start();
+    let method = request.method().clone();
+    let outcome = match limited(request, limit).await {
+        Ok(request) => next.call(request).await,
+        Err(error) => Err(error),
+    };
+    let mut response = match outcome {
+        Ok(output) => output.into_response(),
+        Err(error) if error.is_from_response() => error.into_response(),
+        Err(error) => failure(&error).into_response(),
+    };
+    let headers = response.headers_mut();
+    if let Ok(id) = HeaderValue::from_str(&id()) {
+        headers.insert(REQUEST_ID, id);
+    }
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if !headers.contains_key(header::CACHE_CONTROL) {
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    }
+    tracing::info!(
+        request.id = id(),
+        http.request.method = %method,
+        url.path = path(),
+        http.response.status_code = response.status().as_u16(),
+        principal = FACTS.try_with(|facts| facts.principal.borrow().clone()).ok().flatten(),
+        duration_ms = stopwatch.millis(),
+        "request"
+    );
+    Ok(response)
+}
+
+/// The request with its body read, refused when it is too large whatever its headers say.
+async fn limited(mut request: Request, limit: usize) -> Result<Request> {
+    let body = request.take_body().into_bytes_limit(limit).await?;
+    request.set_body(body);
+    Ok(request)
+}
+
+fn request_id(headers: &HeaderMap) -> String {
+    let given = headers.get(REQUEST_ID).and_then(|value| value.to_str().ok());
+    given
+        .filter(|id| (1..=128).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic()))
+        .map_or_else(|| Uuid::now_v7().simple().to_string(), str::to_owned)
+}
+
+fn reads_chinese(headers: &HeaderMap) -> bool {
+    let languages = headers.get(header::ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let mut languages = languages.split(',').map(|part| part.trim().to_ascii_lowercase());
+    languages.find(|language| language.starts_with("zh") || language.starts_with("en")).is_some_and(|l| l.starts_with("zh"))
+}
+
+/// What poem itself refused, in our own shape.
+fn failure(error: &PoemError) -> Failure {
+    our_error(error).into()
+}
+
+fn our_error(error: &PoemError) -> Error {
+    if let Some(error) = error.downcast_ref::<ParseRequestPayloadError>() {
+        return Error::new(Code::MalformedJson).detail(format!("{}.", error.reason));
+    }
+    if let Some(error) = error.downcast_ref::<ParseParamError>() {
+        return Error::fields(Code::InvalidRequest, vec![FieldError::new(error.name, error.reason.clone())]);
+    }
+    if let Some(error) = error.downcast_ref::<ParsePathError>() {
+        return Error::fields(Code::InvalidRequest, vec![FieldError::new(error.name, error.reason.clone())]);
+    }
+    if let Some(error) = error.downcast_ref::<ContentTypeError>() {
+        return Error::new(Code::UnsupportedMediaType).detail(format!("{error}."));
+    }
+    if error.is::<AuthorizationError>() {
+        return Error::new(Code::MissingCredentials);
+    }
+    if error.is::<NotFoundError>() {
+        return Error::new(Code::RouteNotFound);
+    }
+    if error.is::<MethodNotAllowedError>() {
+        return Error::new(Code::MethodNotAllowed);
+    }
+    if let Some(ReadBodyError::PayloadTooLarge) = error.downcast_ref::<ReadBodyError>() {
+        return Error::new(Code::PayloadTooLarge);
+    }
+    match error.status() {
+        StatusCode::UNAUTHORIZED => Error::new(Code::MissingCredentials),
+        StatusCode::NOT_FOUND => Error::new(Code::RouteNotFound),
+        StatusCode::PAYLOAD_TOO_LARGE => Error::new(Code::PayloadTooLarge),
+        status if status.is_client_error() => Error::new(Code::InvalidRequest).detail(format!("{error}.")),
+        _ => Error::new(Code::Internal).because(error.to_string()),
+    }
+}

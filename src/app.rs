@@ -1,0 +1,169 @@
+//! Builds everything once, runs the server and the worker, stops them in order.
+//!
+//! ```text
+//! signal ─▶ not ready ─▶ door closed, requests end ─▶ claiming stops, calls settle ─▶ database closed
+//! ```
+
+use std::{io, net::SocketAddr};
+
+use migration::{Migrator, MigratorTrait};
+use poem::{
+    Server,
+    listener::{Acceptor, Listener, TcpListener},
+};
+use sea_orm::{ConnectionTrait, DbErr, TransactionTrait};
+use tokio::{signal::unix::{SignalKind, signal}, task::JoinHandle};
+
+use crate::{
+    api, app_account,
+    clock::Clock,
+    config::{Config, ConfigError},
+    context::Context,
+    database::Database,
+    error::Error,
+    sealing_key, signing_key, wechat,
+    worker,
+};
+
+/// Why the server did not start or did not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("configuration: {0}")]
+    Config(#[from] ConfigError),
+    #[error("database: {0}")]
+    Database(#[from] DbErr),
+    #[error("{0}")]
+    Refused(#[from] Error),
+    #[error("HTTP client: {0}")]
+    Client(#[from] wechat::ClientError),
+    #[error("cannot listen on {address}: {error}; choose another address with `listen`")]
+    Listen { address: SocketAddr, error: io::Error },
+    #[error("{0} ended by itself")]
+    Died(&'static str),
+    #[error("{0}")]
+    Io(#[from] io::Error),
+}
+
+/// What a node does.
+#[derive(Clone, Copy, Debug)]
+pub struct Roles {
+    pub api: bool,
+    pub worker: bool,
+}
+
+impl Roles {
+    pub const ALL: Self = Self { api: true, worker: true };
+}
+
+/// Connects, brings the schema up to date and checks the keys; nothing runs yet.
+pub async fn build(config: Config, clock: Clock) -> Result<Context, StartError> {
+    let keys = config.master_keys()?;
+    let wechat = wechat::Client::new(&config)?;
+    let db = Database::connect(&config).await?;
+    migrate(&db).await?;
+    let ctx = Context::new(db, wechat, clock, config, keys);
+    worker::agree_on_time(&ctx).await;
+    sealing_key::check(&ctx).await?;
+    signing_key::all(&ctx).await?;
+    app_account::register(&ctx).await?;
+    Ok(ctx)
+}
+
+/// Brings the schema up to date. Nodes that start together take turns.
+pub async fn migrate(db: &Database) -> Result<(), DbErr> {
+    if db.is_sqlite() {
+        return Migrator::up(db.write(), None).await;
+    }
+    let turn = db.write().begin().await?;
+    turn.execute_unprepared("SELECT pg_advisory_xact_lock(7305804402)").await?;
+    let migrated = Migrator::up(db.write(), None).await;
+    turn.commit().await?;
+    migrated
+}
+
+/// A node that is up.
+pub struct Running {
+    pub ctx: Context,
+    /// Where it listens.
+    pub address: Option<SocketAddr>,
+    server: Option<JoinHandle<io::Result<()>>>,
+    worker: Option<JoinHandle<()>>,
+}
+
+/// Starts the server and the worker, as the roles say.
+pub async fn start(ctx: Context, roles: Roles) -> Result<Running, StartError> {
+    let (address, server) = if roles.api {
+        let (address, server) = serve(&ctx).await?;
+        (Some(address), Some(server))
+    } else {
+        (None, None)
+    };
+    let worker = roles.worker.then(|| tokio::spawn(worker::run(ctx.clone(), ctx.stop.clone())));
+    Ok(Running { ctx, address, server, worker })
+}
+
+async fn serve(ctx: &Context) -> Result<(SocketAddr, JoinHandle<io::Result<()>>), StartError> {
+    let wanted = ctx.config.listen;
+    let acceptor = TcpListener::bind(wanted).into_acceptor().await;
+    let acceptor = acceptor.map_err(|error| StartError::Listen { address: wanted, error })?;
+    let bound = acceptor.local_addr().first().and_then(|address| address.as_socket_addr().copied());
+    let stop = ctx.stop.clone();
+    let allowance = ctx.config.delivery.stop_allowance;
+    let endpoint = api::endpoint(ctx);
+    let server = tokio::spawn(async move {
+        let server = Server::new_with_acceptor(acceptor);
+        server.run_with_graceful_shutdown(endpoint, stop.cancelled_owned(), Some(allowance)).await
+    });
+    Ok((bound.unwrap_or(wanted), server))
+}
+
+impl Running {
+    /// Stops as a signal would and waits for the end.
+    pub async fn stop(self) -> Result<(), StartError> {
+        self.ctx.stop.cancel();
+        self.wait().await
+    }
+
+    /// Waits for the end: of a stop, or of a part that died, which takes the others with it.
+    pub async fn wait(mut self) -> Result<(), StartError> {
+        let mut died = None;
+        tokio::select! {
+            () = self.ctx.stop.cancelled() => {}
+            _ = ended(&mut self.server) => died = Some("the server"),
+            _ = ended(&mut self.worker) => died = Some("the worker"),
+        }
+        let died = died.filter(|_| !self.ctx.stop.is_cancelled());
+        self.ctx.stop.cancel();
+        if let Some(server) = self.server.take_if(|task| !task.is_finished()) {
+            let _ = server.await;
+        }
+        if let Some(worker) = self.worker.take_if(|task| !task.is_finished()) {
+            let _ = worker.await;
+        }
+        self.ctx.db.close().await?;
+        died.map_or(Ok(()), |part| Err(StartError::Died(part)))
+    }
+}
+
+async fn ended<T>(task: &mut Option<JoinHandle<T>>) {
+    match task {
+        Some(task) => drop(task.await),
+        None => std::future::pending().await,
+    }
+}
+
+/// Cancels at the first SIGTERM or SIGINT; a second one ends the process at once and leaves the leases
+/// to expire.
+pub fn stop_on_signal(ctx: &Context) -> io::Result<()> {
+    let stop = ctx.stop.clone();
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    tokio::spawn(async move {
+        tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+        tracing::info!("stopping");
+        stop.cancel();
+        tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+        tracing::warn!("stopped at once");
+        std::process::exit(130);
+    });
+    Ok(())
+}

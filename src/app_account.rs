@@ -1,0 +1,74 @@
+//! Apps as the nodes share them: known to the database, paused or not.
+
+use entity::{Timestamp, app as row};
+use sea_orm::{ActiveValue::Set, ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, sea_query::OnConflict};
+
+use crate::{config::App, context::Context, error::Error};
+
+/// Makes sure that every configured app has its row.
+pub async fn register(ctx: &Context) -> Result<(), Error> {
+    for app in &ctx.config.apps {
+        let model = row::ActiveModel {
+            app_id: Set(app.app_id.clone()),
+            paused_until: Set(None),
+            paused_because: Set(None),
+            last_receipt_at: Set(None),
+            created_at: Set(ctx.clock.now()),
+        };
+        row::Entity::insert(model)
+            .on_conflict(OnConflict::column(row::Column::AppId).do_nothing().to_owned())
+            .try_insert()
+            .exec_without_returning(ctx.db.write())
+            .await?;
+    }
+    Ok(())
+}
+
+/// The configured apps with what the nodes know about them, in the configuration's order.
+pub async fn all(ctx: &Context) -> Result<Vec<(&App, row::Model)>, Error> {
+    let rows = row::Entity::find().all(ctx.db.read()).await?;
+    let of = |app: &App| rows.iter().find(|row| row.app_id == app.app_id).cloned();
+    Ok(ctx.config.apps.iter().filter_map(|app| Some((app, of(app)?))).collect())
+}
+
+/// No message of the app is claimed before `until`.
+pub async fn pause(db: &impl ConnectionTrait, app_id: &str, until: Timestamp, because: &str) -> Result<(), Error> {
+    set_pause(db, app_id, Some(until), Some(because)).await?;
+    tracing::warn!(app.id = app_id, because, "app.paused");
+    Ok(())
+}
+
+/// Messages of the app are claimed again.
+pub async fn resume(db: &impl ConnectionTrait, app_id: &str) -> Result<(), Error> {
+    set_pause(db, app_id, None, None).await?;
+    tracing::info!(app.id = app_id, "app.resumed");
+    Ok(())
+}
+
+async fn set_pause(
+    db: &impl ConnectionTrait,
+    app_id: &str,
+    until: Option<Timestamp>,
+    because: Option<&str>,
+) -> Result<(), Error> {
+    row::Entity::update_many()
+        .set(row::ActiveModel {
+            paused_until: Set(until),
+            paused_because: Set(because.map(str::to_owned)),
+            ..Default::default()
+        })
+        .filter(row::Column::AppId.eq(app_id))
+        .exec(db)
+        .await?;
+    Ok(())
+}
+
+/// Notes that WeChat told what became of a message of the app.
+pub async fn receipt_came(db: &impl ConnectionTrait, app_id: &str, at: Timestamp) -> Result<(), Error> {
+    row::Entity::update_many()
+        .set(row::ActiveModel { last_receipt_at: Set(Some(at)), ..Default::default() })
+        .filter(row::Column::AppId.eq(app_id))
+        .exec(db)
+        .await?;
+    Ok(())
+}

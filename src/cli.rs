@@ -1,0 +1,145 @@
+//! The commands.
+
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+use secrecy::ExposeSecret;
+
+use crate::{
+    api, api_key,
+    app::{self, Roles, StartError},
+    clock::{self, Clock},
+    config::Config,
+    database::Database,
+    telemetry,
+};
+
+/// A backend for WeChat Mini Programs: login, consent, and notifications that arrive.
+#[derive(Parser)]
+#[command(version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the server and the worker
+    Serve(ConfigFile),
+    /// Run everything on this machine with a WeChat simulator; no configuration, no AppID needed
+    #[cfg(feature = "sandbox")]
+    Dev(crate::dev::Options),
+    /// Bring the database's schema up to date
+    Migrate(ConfigFile),
+    /// API keys of business systems
+    #[command(subcommand)]
+    Key(KeyCommand),
+    /// Print the OpenAPI document
+    Openapi,
+}
+
+#[derive(clap::Args)]
+struct ConfigFile {
+    /// The configuration file; the environment (MAGPIE_…) overrides it
+    #[arg(long, env = "MAGPIE_CONFIG")]
+    config: Option<PathBuf>,
+    /// Listen here instead of at the configuration's `listen`
+    #[arg(long)]
+    listen: Option<SocketAddr>,
+}
+
+#[derive(Subcommand)]
+enum KeyCommand {
+    /// Make a key and print it, once
+    Create {
+        #[arg(long, env = "MAGPIE_CONFIG")]
+        config: Option<PathBuf>,
+        /// What the key is for
+        #[arg(long)]
+        name: String,
+        /// What it may do, such as events:write,events:read; `admin` is all
+        #[arg(long, value_delimiter = ',', required = true)]
+        scopes: Vec<String>,
+        /// When it ends: a time (2027-01-01T00:00:00Z) or a span from now (90d)
+        #[arg(long)]
+        expires: Option<String>,
+    },
+}
+
+/// Runs the command of this process.
+pub async fn run() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Serve(file) => serve(file).await,
+        #[cfg(feature = "sandbox")]
+        Command::Dev(options) => crate::dev::run(options).await,
+        Command::Migrate(file) => migrate(file).await,
+        Command::Key(KeyCommand::Create { config, name, scopes, expires }) => {
+            create_key(config, &name, &scopes, expires.as_deref()).await
+        }
+        Command::Openapi => {
+            print!("{}", api::document());
+            Ok(())
+        }
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("magpie: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+impl ConfigFile {
+    fn load(&self) -> Result<Config, StartError> {
+        let mut config = Config::load(self.config.as_deref())?;
+        config.listen = self.listen.unwrap_or(config.listen);
+        Ok(config)
+    }
+}
+
+async fn serve(file: ConfigFile) -> Result<(), StartError> {
+    telemetry::start();
+    let ctx = app::build(file.load()?, Clock::system()).await?;
+    app::stop_on_signal(&ctx)?;
+    if ctx.config.apps.is_empty() {
+        tracing::warn!("no app is configured: nobody can log in; add [[apps]] to the configuration");
+    }
+    let running = app::start(ctx, Roles::ALL).await?;
+    if let Some(address) = running.address {
+        tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "serving");
+    }
+    running.wait().await
+}
+
+async fn migrate(file: ConfigFile) -> Result<(), StartError> {
+    let db = Database::connect(&file.load()?).await?;
+    app::migrate(&db).await?;
+    db.close().await?;
+    println!("The schema is up to date.");
+    Ok(())
+}
+
+async fn create_key(
+    config: Option<PathBuf>,
+    name: &str,
+    scopes: &[String],
+    expires: Option<&str>,
+) -> Result<(), StartError> {
+    let ctx = app::build(Config::load(config.as_deref())?, Clock::system()).await?;
+    let expires_at = expires.map(|text| expiry(&ctx.clock, text)).transpose()?;
+    let made = api_key::create(&ctx, name, scopes, expires_at).await?;
+    println!("id:             {}", made.id);
+    println!("key:            {}", made.key.expose_secret());
+    println!("signing secret: {}", made.signing_secret.expose_secret());
+    println!("Both are shown this once; keep them now.");
+    ctx.db.close().await?;
+    Ok(())
+}
+
+fn expiry(clock: &Clock, text: &str) -> Result<entity::Timestamp, StartError> {
+    let span = || humantime::parse_duration(text).ok().map(|span| clock.now() + span);
+    clock::from_rfc3339(text).or_else(span).ok_or_else(|| {
+        crate::error::Error::field("--expires", "must be a time (2027-01-01T00:00:00Z) or a span (90d)").into()
+    })
+}

@@ -1,0 +1,179 @@
+//! Every key of the configuration, read from the compiled-in defaults, an optional file and the
+//! environment, in this order. `config.default.toml` explains each key.
+
+mod app;
+mod check;
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use figment::{
+    Figment,
+    providers::{Env, Format, Toml},
+};
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Deserializer, de};
+
+pub use app::{App, CallbackMode, Kind, MiniProgramState};
+
+use crate::secret::MasterKeys;
+
+const DEFAULTS: &str = include_str!("config.default.toml");
+
+/// Variables that start like ours and are none of the configuration's keys.
+const NOT_KEYS: [&str; 3] = ["config", "test_postgres_url", "log_format"];
+
+/// What is wrong with the configuration, in one sentence that says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("{0}")]
+    Unreadable(Box<figment::Error>),
+    #[error("`{key}`: {problem}")]
+    Refused { key: String, problem: String },
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    pub listen: SocketAddr,
+    pub public_url: String,
+    pub trusted_proxies: Vec<String>,
+    /// May hold a password, so it is never printed.
+    pub database_url: SecretString,
+    pub database_connections: u32,
+    #[serde(default)]
+    master_key: Option<SecretString>,
+    #[serde(default)]
+    master_key_file: Option<PathBuf>,
+    pub wechat: WeChat,
+    #[serde(default)]
+    pub apps: Vec<App>,
+    pub delivery: Delivery,
+    pub session: Session,
+    pub limits: Limits,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WeChat {
+    pub base_url: String,
+    #[serde(deserialize_with = "duration")]
+    pub connect_timeout: Duration,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Delivery {
+    #[serde(deserialize_with = "duration")]
+    pub request_timeout: Duration,
+    #[serde(deserialize_with = "duration")]
+    pub lease: Duration,
+    #[serde(deserialize_with = "duration")]
+    pub unsure_deadline: Duration,
+    #[serde(deserialize_with = "duration")]
+    pub back_off_initial: Duration,
+    #[serde(deserialize_with = "duration")]
+    pub back_off_max: Duration,
+    pub max_attempts: i32,
+    pub concurrency: usize,
+    #[serde(deserialize_with = "duration")]
+    pub time_to_live: Duration,
+    #[serde(deserialize_with = "duration")]
+    pub stop_allowance: Duration,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Session {
+    #[serde(deserialize_with = "duration")]
+    pub access_token_ttl: Duration,
+    #[serde(deserialize_with = "duration")]
+    pub refresh_token_ttl: Duration,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    pub body_bytes: usize,
+    pub login_per_ip: u32,
+    pub events_per_key: u32,
+}
+
+impl Config {
+    /// Defaults, then the file if one is named, then the environment; checked as a whole.
+    pub fn load(file: Option<&std::path::Path>) -> Result<Self, ConfigError> {
+        let mut figment = Figment::from(Toml::string(DEFAULTS));
+        if let Some(file) = file {
+            figment = figment.merge(Toml::file_exact(file));
+        }
+        Self::from_figment(figment.merge(Env::prefixed("MAGPIE_").ignore(&NOT_KEYS).split("__")))
+    }
+
+    /// Defaults overridden by a TOML text; nothing is taken from the environment.
+    pub fn from_toml(text: &str) -> Result<Self, ConfigError> {
+        Self::from_figment(Figment::from(Toml::string(DEFAULTS)).merge(Toml::string(text)))
+    }
+
+    fn from_figment(figment: Figment) -> Result<Self, ConfigError> {
+        let mut config: Self =
+            figment.extract().map_err(|error| ConfigError::Unreadable(Box::new(redacted(error))))?;
+        for (index, app) in config.apps.iter_mut().enumerate() {
+            app.read_secret(&format!("apps[{index}]"))?;
+        }
+        check::check(&config)?;
+        Ok(config)
+    }
+
+    /// The master keys, newest first.
+    pub fn master_keys(&self) -> Result<MasterKeys, ConfigError> {
+        let keys = match (&self.master_key, &self.master_key_file) {
+            (Some(_), Some(_)) => return Err(refused("master_key", "give it or master_key_file, not both")),
+            (Some(text), None) => MasterKeys::parse(text),
+            (None, Some(path)) => MasterKeys::parse(&read_secret_file("master_key_file", path)?),
+            (None, None) => MasterKeys::parse(&SecretString::default()),
+        };
+        keys.map_err(|error| refused("master_key", &error.to_string()))
+    }
+
+    /// The app with this AppID.
+    pub fn app(&self, app_id: &str) -> Option<&App> {
+        self.apps.iter().find(|app| app.app_id == app_id)
+    }
+
+    /// Whether the database is the embedded one.
+    pub fn is_sqlite(&self) -> bool {
+        self.database_url.expose_secret().starts_with("sqlite:")
+    }
+}
+
+/// figment quotes the offending value; a value of a secret's key must not reach a terminal.
+fn redacted(mut error: figment::Error) -> figment::Error {
+    use figment::error::{Actual, Kind};
+    let secret = error.path.iter().any(|part| part.contains("secret") || part.contains("key") || part.contains("token") || part == "database_url");
+    if secret {
+        match &mut error.kind {
+            Kind::InvalidType(actual, _) | Kind::InvalidValue(actual, _) => *actual = Actual::Other("a hidden value".into()),
+            _ => {}
+        }
+    }
+    error
+}
+
+fn refused(key: &str, problem: &str) -> ConfigError {
+    ConfigError::Refused { key: key.into(), problem: problem.into() }
+}
+
+fn read_secret_file(key: &str, path: &std::path::Path) -> Result<SecretString, ConfigError> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(text.trim().to_owned().into()),
+        Err(error) => Err(refused(key, &format!("cannot read {}: {error}", path.display()))),
+    }
+}
+
+fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    humantime::parse_duration(&text)
+        .map_err(|error| de::Error::custom(format!("{error}; write a duration as \"500ms\", \"30s\", \"10m\"")))
+}
+
+#[cfg(test)]
+mod tests;

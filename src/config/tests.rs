@@ -1,0 +1,54 @@
+use super::*;
+
+const APP: &str = r#"
+[[apps]]
+app_id = "wx0123456789abcdef"
+kind = "mini_program"
+secret = "0123456789abcdef0123456789abcdef"
+"#;
+
+fn problem(toml: &str) -> String {
+    Config::from_toml(toml).expect_err("must be refused").to_string()
+}
+
+#[test]
+fn the_defaults_are_valid_and_an_app_needs_three_keys() {
+    let config = Config::from_toml(APP).expect("valid");
+    assert_eq!(config.delivery.lease, Duration::from_secs(15));
+    assert!(config.app("wx0123456789abcdef").is_some());
+    assert!(config.is_sqlite());
+}
+
+#[test]
+fn unknown_keys_are_named() {
+    assert!(problem("listne = \"x\"").contains("listne"));
+    assert!(problem("[delivery]\nleese = \"1s\"").contains("leese"));
+    assert!(problem(&format!("{APP}\ncolour = 1")).contains("colour"));
+}
+
+#[test]
+fn what_cannot_work_is_refused_with_the_way_out() {
+    assert!(problem("[delivery]\nlease = \"4s\"").contains("longer than delivery.request_timeout"));
+    assert!(problem("[delivery]\nlease = \"soon\"").contains("write a duration"));
+    assert!(problem("database_url = \"mongodb://x\"").contains("sqlite:// or postgres://"));
+    assert!(problem("[wechat]\nbase_url = \"http://example.com\"").contains("use https://"));
+    assert!(problem(&APP.replace("0123456789abcdef0123456789abcdef", "short")).contains("AppSecret"));
+    assert!(problem(&format!("{APP}callback_token = \"abc\"")).contains("encoding_aes_key"));
+    assert!(problem(&format!("{APP}{APP}")).contains("twice"));
+}
+
+#[test]
+fn a_missing_or_weak_master_key_says_how_to_make_one() {
+    for toml in ["", "master_key = \"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\"", "master_key = \"secret\""] {
+        let problem = Config::from_toml(toml).expect("readable").master_keys().err().expect("refused").to_string();
+        assert!(problem.contains("openssl rand -base64 32"), "{problem}");
+    }
+}
+
+#[test]
+fn secrets_are_in_no_message_and_no_debug_print() {
+    let config = Config::from_toml(APP).expect("valid");
+    assert!(!format!("{config:?}").contains("0123456789abcdef0123456789abcdef"));
+    assert!(!problem("master_key = 123456789").contains("123456789"));
+    assert!(!problem("[[apps]]\napp_id = \"wx1\"\nkind = \"mini_program\"\nsecret = [\"topsecret\"]").contains("topsecret"));
+}

@@ -1,0 +1,202 @@
+//! The consent ledger and the credits derived from it.
+//!
+//! ```text
+//! report: accept +1 │ reserved −1 (when a notification is made) │ returned +1 (it did not spend it)
+//! answer 43101, refusal: zeroed −all
+//! ```
+//!
+//! Every change is an entry; `credit.credits` is always the sum of the entries' deltas. A long-term
+//! template counts 1 for on and 0 for off, and nothing is reserved.
+
+pub mod report;
+
+use std::collections::HashMap;
+
+use entity::{
+    ConsentId, IdentityId, NotificationId, Timestamp,
+    consent::{self as entry, Kind, Source},
+    credit, notification, template,
+};
+use sea_orm::{
+    ActiveValue::Set, ColumnTrait, ConnectionTrait, DatabaseTransaction, DbBackend, EntityTrait, ExprTrait,
+    QueryFilter, QueryOrder, QuerySelect,
+    sea_query::{Condition, Expr, LockType},
+};
+use uuid::Uuid;
+
+use crate::error::Error;
+
+/// WeChat keeps no more for a user and template, and neither do we (abuse by a made-up report).
+pub const MOST_CREDITS: i32 = 100;
+
+/// One message that needs a credit.
+pub struct Want {
+    pub identity_id: IdentityId,
+    pub template_id: String,
+    pub notification_id: NotificationId,
+}
+
+/// What a message got of its user's consent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Granted {
+    /// A credit is set aside.
+    Reserved,
+    /// The template is long-term and on.
+    Standing,
+    /// There is none.
+    No,
+}
+
+/// Sets a credit aside for each message, in order, as far as there are any: two messages never get
+/// the same one. The balances stay locked until the transaction ends.
+pub async fn reserve(tx: &DatabaseTransaction, wants: &[Want], now: Timestamp) -> Result<Vec<Granted>, Error> {
+    let mut balances = lock(tx, wants.iter().map(|want| (want.identity_id, want.template_id.as_str()))).await?;
+    let mut granted = Vec::with_capacity(wants.len());
+    let mut entries = Vec::new();
+    for want in wants {
+        let balance = balances.get_mut(&(want.identity_id, want.template_id.clone()));
+        let grant = match balance {
+            Some((row, _)) if row.kind == template::Kind::LongTerm && row.credits > 0 => Granted::Standing,
+            Some((row, taken)) if row.kind == template::Kind::OneTime && row.credits > *taken => {
+                *taken += 1;
+                entries.push(delivery_entry(want, Kind::Reserved, -1, now));
+                Granted::Reserved
+            }
+            _ => Granted::No,
+        };
+        granted.push(grant);
+    }
+    for (row, taken) in balances.values().filter(|(_, taken)| *taken > 0) {
+        change(tx, row.identity_id, &row.template_id, -taken, now).await?;
+    }
+    write(tx, entries).await?;
+    Ok(granted)
+}
+
+/// Gives back the credits of messages that ended without spending them.
+pub async fn give_back(tx: &DatabaseTransaction, rows: &[&notification::Model], now: Timestamp) -> Result<(), Error> {
+    let holding: Vec<_> = rows.iter().filter(|row| row.credit == notification::Credit::Reserved).collect();
+    if holding.is_empty() {
+        return Ok(());
+    }
+    lock(tx, holding.iter().map(|row| (row.identity_id, row.template_id.as_str()))).await?;
+    let mut entries = Vec::new();
+    for row in &holding {
+        let want = Want { identity_id: row.identity_id, template_id: row.template_id.clone(), notification_id: row.id };
+        change(tx, row.identity_id, &row.template_id, 1, now).await?;
+        entries.push(delivery_entry(&want, Kind::Returned, 1, now));
+    }
+    write(tx, entries).await
+}
+
+/// Nothing is left: WeChat's answer or the user says so. Gives how many credits that took.
+pub async fn zero(
+    tx: &DatabaseTransaction,
+    identity_id: IdentityId,
+    template_id: &str,
+    proof: (Source, Option<NotificationId>),
+    now: Timestamp,
+) -> Result<i32, Error> {
+    let balances = lock(tx, std::iter::once((identity_id, template_id))).await?;
+    let left: i32 = balances.values().map(|(row, _)| row.credits).sum();
+    if left > 0 {
+        change(tx, identity_id, template_id, -left, now).await?;
+    }
+    let (source, notification_id) = proof;
+    let zeroed = entry::ActiveModel {
+        notification_id: Set(notification_id),
+        ..entry_of(identity_id, template_id, (Kind::Zeroed, -left, source), now)
+    };
+    write(tx, vec![zeroed]).await?;
+    Ok(left)
+}
+
+/// The balances of an identity, most recently changed first.
+pub async fn balances(db: &impl ConnectionTrait, identity_id: IdentityId) -> Result<Vec<credit::Model>, Error> {
+    let rows = credit::Entity::find()
+        .filter(credit::Column::IdentityId.eq(identity_id))
+        .order_by_desc(credit::Column::UpdatedAt)
+        .order_by_asc(credit::Column::TemplateId)
+        .all(db)
+        .await?;
+    Ok(rows)
+}
+
+type Balances = HashMap<(IdentityId, String), (credit::Model, i32)>;
+
+/// Locks the balances in one order, so that transactions wait for each other instead of deadlocking.
+/// SQLite has one writer and needs no lock.
+async fn lock<'a>(
+    tx: &DatabaseTransaction,
+    of: impl Iterator<Item = (IdentityId, &'a str)>,
+) -> Result<Balances, Error> {
+    let mut pairs: Vec<_> = of.collect();
+    pairs.sort_unstable();
+    pairs.dedup();
+    if pairs.is_empty() {
+        return Ok(Balances::new());
+    }
+    let any = pairs.iter().fold(Condition::any(), |any, (identity_id, template_id)| {
+        any.add(credit::Column::IdentityId.eq(*identity_id).and(credit::Column::TemplateId.eq(*template_id)))
+    });
+    let mut query = credit::Entity::find()
+        .filter(any)
+        .order_by_asc(credit::Column::IdentityId)
+        .order_by_asc(credit::Column::TemplateId);
+    if tx.get_database_backend() == DbBackend::Postgres {
+        query = query.lock(LockType::Update);
+    }
+    let rows = query.all(tx).await?;
+    Ok(rows.into_iter().map(|row| ((row.identity_id, row.template_id.clone()), (row, 0))).collect())
+}
+
+async fn change(
+    tx: &DatabaseTransaction,
+    identity_id: IdentityId,
+    template_id: &str,
+    delta: i32,
+    now: Timestamp,
+) -> Result<(), Error> {
+    credit::Entity::update_many()
+        .col_expr(credit::Column::Credits, credit::Column::Credits.into_expr().add(delta))
+        .col_expr(credit::Column::UpdatedAt, Expr::value(now))
+        .filter(credit::Column::IdentityId.eq(identity_id))
+        .filter(credit::Column::TemplateId.eq(template_id))
+        .exec(tx)
+        .await?;
+    Ok(())
+}
+
+async fn write(tx: &DatabaseTransaction, entries: Vec<entry::ActiveModel>) -> Result<(), Error> {
+    if !entries.is_empty() {
+        entry::Entity::insert_many(entries).exec_without_returning(tx).await?;
+    }
+    Ok(())
+}
+
+fn delivery_entry(want: &Want, kind: Kind, delta: i32, now: Timestamp) -> entry::ActiveModel {
+    entry::ActiveModel {
+        notification_id: Set(Some(want.notification_id)),
+        ..entry_of(want.identity_id, &want.template_id, (kind, delta, Source::Delivery), now)
+    }
+}
+
+fn entry_of(
+    identity_id: IdentityId,
+    template_id: &str,
+    (kind, delta, source): (Kind, i32, Source),
+    now: Timestamp,
+) -> entry::ActiveModel {
+    entry::ActiveModel {
+        id: Set(ConsentId(Uuid::now_v7())),
+        identity_id: Set(identity_id),
+        template_id: Set(template_id.to_owned()),
+        kind: Set(kind),
+        delta: Set(delta),
+        source: Set(source),
+        report_id: Set(None),
+        notification_id: Set(None),
+        tapped_at: Set(now),
+        created_at: Set(now),
+    }
+}

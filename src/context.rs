@@ -1,0 +1,76 @@
+//! What every use-case is given: the database, WeChat, the clock, the configuration, the keys. A
+//! cheap clone without logic.
+
+use std::{
+    any::{Any, TypeId},
+    collections::HashMap,
+    ops::Deref,
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use crate::{clock::Clock, config::Config, database::Database, secret::MasterKeys, wechat};
+
+#[derive(Clone)]
+pub struct Context(Arc<Parts>);
+
+pub struct Parts {
+    pub db: Database,
+    pub wechat: wechat::Client,
+    pub clock: Clock,
+    pub config: Config,
+    pub keys: MasterKeys,
+    pub wake: Wake,
+    /// Cancelled when the process is told to stop.
+    pub stop: CancellationToken,
+    memory: Memory,
+}
+
+/// Bells that wake a duty of the worker at once; each duty also runs on a period, so a lost ring only
+/// costs time.
+#[derive(Default)]
+pub struct Wake {
+    /// Something may be sent.
+    pub delivery: Notify,
+    /// A callback was stored.
+    pub callbacks: Notify,
+}
+
+impl Context {
+    pub fn new(db: Database, wechat: wechat::Client, clock: Clock, config: Config, keys: MasterKeys) -> Self {
+        let (wake, memory) = (Wake::default(), Memory::default());
+        let stop = CancellationToken::new();
+        Self(Arc::new(Parts { db, wechat, clock, config, keys, wake, stop, memory }))
+    }
+
+    /// What this node remembers of one kind, made empty at the first call: caches and connections
+    /// that belong to one product file, so that the type stays private to it.
+    pub fn memory<T: Default + Send + Sync + 'static>(&self) -> Arc<T> {
+        self.0.memory.get()
+    }
+}
+
+impl Deref for Context {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}
+
+#[derive(Default)]
+struct Memory(RwLock<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>);
+
+impl Memory {
+    fn get<T: Default + Send + Sync + 'static>(&self) -> Arc<T> {
+        let kind = TypeId::of::<T>();
+        let known = self.0.read().unwrap_or_else(PoisonError::into_inner).get(&kind).cloned();
+        let kept = known.unwrap_or_else(|| {
+            let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
+            all.entry(kind).or_insert_with(|| Arc::new(T::default())).clone()
+        });
+        kept.downcast().unwrap_or_else(|_| unreachable!("the key is the type's own id"))
+    }
+}

@@ -1,0 +1,103 @@
+//! Connections: one pool on PostgreSQL; on SQLite one writer and a pool of readers.
+
+use std::time::Duration;
+
+use entity::Timestamp;
+use sea_orm::{
+    ConnectOptions, ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, SqliteTransactionMode,
+    Statement, TransactionOptions, TransactionTrait,
+};
+use sea_orm::sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
+use secrecy::ExposeSecret;
+
+use crate::config::Config;
+
+/// How long a request waits for a free connection before it is answered with "try again".
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+/// A connection that was idle for longer is tried before it is used.
+const PING_AFTER_IDLE: Duration = Duration::from_secs(30);
+
+pub struct Database {
+    write: DatabaseConnection,
+    read: DatabaseConnection,
+}
+
+impl Database {
+    /// Connects as the configuration says. An SQLite file is created when missing.
+    pub async fn connect(config: &Config) -> Result<Self, DbErr> {
+        if !config.is_sqlite() {
+            let write = sea_orm::Database::connect(pool(config, config.database_connections)).await?;
+            return Ok(Self { read: write.clone(), write });
+        }
+        // A deferred transaction that turns into a write fails whatever busy_timeout says, so writers
+        // queue for the one connection instead.
+        let write = sea_orm::Database::connect(sqlite(config, 1, false)).await?;
+        let read = sea_orm::Database::connect(sqlite(config, config.database_connections, true)).await?;
+        Ok(Self { write, read })
+    }
+
+    /// For single statements that change something.
+    pub fn write(&self) -> &DatabaseConnection {
+        &self.write
+    }
+
+    /// For queries outside a transaction.
+    pub fn read(&self) -> &DatabaseConnection {
+        &self.read
+    }
+
+    /// Begins a transaction that may write.
+    pub async fn begin(&self) -> Result<DatabaseTransaction, DbErr> {
+        let sqlite_transaction_mode = self.is_sqlite().then_some(SqliteTransactionMode::Immediate);
+        self.write.begin_with_options(TransactionOptions { sqlite_transaction_mode, ..Default::default() }).await
+    }
+
+    pub fn is_sqlite(&self) -> bool {
+        self.write.get_database_backend() == DbBackend::Sqlite
+    }
+
+    /// The database's own clock where several nodes share it; None on SQLite, whose clock is ours.
+    pub async fn now(&self) -> Result<Option<Timestamp>, DbErr> {
+        if self.is_sqlite() {
+            return Ok(None);
+        }
+        let sql = "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint AS now";
+        let row = self.read.query_one_raw(Statement::from_string(DbBackend::Postgres, sql)).await?;
+        row.map(|row| row.try_get("", "now").map(Timestamp)).transpose()
+    }
+
+    /// Whether it answers.
+    pub async fn ping(&self) -> Result<(), DbErr> {
+        self.read.ping().await
+    }
+
+    pub async fn close(&self) -> Result<(), DbErr> {
+        self.read.close_by_ref().await?;
+        self.write.close_by_ref().await
+    }
+}
+
+fn pool(config: &Config, connections: u32) -> ConnectOptions {
+    let mut options = ConnectOptions::new(config.database_url.expose_secret());
+    options
+        .max_connections(connections)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .test_before_acquire_if_idle_for(PING_AFTER_IDLE)
+        .sqlx_logging(false)
+        .record_stmt_in_spans(false);
+    options
+}
+
+fn sqlite(config: &Config, connections: u32, reader: bool) -> ConnectOptions {
+    let mut options = pool(config, connections);
+    options.test_before_acquire(false).map_sqlx_sqlite_opts(move |sqlite| {
+        let sqlite = sqlite
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .busy_timeout(ACQUIRE_TIMEOUT);
+        if reader { sqlite.pragma("query_only", "ON") } else { sqlite }
+    });
+    options
+}
+

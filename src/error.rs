@@ -1,0 +1,125 @@
+//! The domain error and the one table of stable codes. It knows no HTTP: `api/problem.rs` gives each
+//! code its status.
+
+mod code;
+
+use std::{fmt, sync::Arc, time::Duration};
+
+pub use code::Code;
+
+/// What a use-case answers when it could not do what was asked. Everything in it may be shown to the
+/// caller; the cause is for the log only.
+#[derive(Clone, Debug)]
+pub struct Error {
+    pub code: Code,
+    /// What exactly is wrong this time; the code's own sentence when missing.
+    pub detail: Option<String>,
+    /// The parts of the request at fault.
+    pub fields: Vec<FieldError>,
+    /// WeChat's own words, where WeChat refused.
+    pub wechat: Option<WeChatWords>,
+    /// When it makes sense to ask again.
+    pub retry_after: Option<Duration>,
+    cause: Option<Arc<dyn std::error::Error + Send + Sync>>,
+}
+
+/// One part of a request that is wrong, and how to mend it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FieldError {
+    /// A JSON pointer (RFC 6901) into the body, or the name of a parameter.
+    pub pointer: String,
+    pub reason: String,
+}
+
+impl FieldError {
+    pub fn new(pointer: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self { pointer: pointer.into(), reason: reason.into() }
+    }
+}
+
+/// WeChat's answer, for the caller to look up or to show to WeChat's support.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WeChatWords {
+    pub errcode: i64,
+    pub errmsg: String,
+    pub rid: Option<String>,
+}
+
+impl Error {
+    pub fn new(code: Code) -> Self {
+        Self { code, detail: None, fields: Vec::new(), wechat: None, retry_after: None, cause: None }
+    }
+
+    /// An error of the request's body or parameters, one entry for each fault.
+    pub fn fields(code: Code, fields: Vec<FieldError>) -> Self {
+        Self { fields, ..Self::new(code) }
+    }
+
+    /// One fault of the request.
+    pub fn field(pointer: &str, reason: impl Into<String>) -> Self {
+        Self::fields(Code::InvalidRequest, vec![FieldError::new(pointer, reason)])
+    }
+
+    pub fn detail(mut self, detail: impl Into<String>) -> Self {
+        self.detail = Some(detail.into());
+        self
+    }
+
+    pub fn wechat(mut self, words: Option<WeChatWords>) -> Self {
+        self.wechat = words;
+        self
+    }
+
+    pub fn retry_after(mut self, span: Duration) -> Self {
+        self.retry_after = Some(span);
+        self
+    }
+
+    /// Keeps the cause for the log.
+    pub fn because(mut self, cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        self.cause = Some(Arc::from(cause.into()));
+        self
+    }
+
+    /// The causes, outermost first, for the log.
+    pub fn causes(&self) -> Option<String> {
+        let mut error: Option<&(dyn std::error::Error + 'static)> = self.cause.as_deref().map(|cause| cause as _);
+        let mut texts = Vec::new();
+        while let Some(cause) = error {
+            texts.push(cause.to_string());
+            error = cause.source();
+        }
+        (!texts.is_empty()).then(|| texts.join(": "))
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.code.as_str())?;
+        if let Some(detail) = &self.detail {
+            write!(f, ": {detail}")?;
+        }
+        for field in &self.fields {
+            write!(f, "; {} {}", field.pointer, field.reason)?;
+        }
+        self.causes().map_or(Ok(()), |causes| write!(f, " ({causes})"))
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl From<sea_orm::DbErr> for Error {
+    fn from(error: sea_orm::DbErr) -> Self {
+        let code = match &error {
+            sea_orm::DbErr::ConnectionAcquire(_) | sea_orm::DbErr::Conn(_) => Code::DatabaseUnavailable,
+            _ => Code::Internal,
+        };
+        Self::new(code).because(error)
+    }
+}
+
+impl From<crate::secret::Unsealable> for Error {
+    fn from(error: crate::secret::Unsealable) -> Self {
+        Self::new(Code::Internal).because(error)
+    }
+}

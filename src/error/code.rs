@@ -1,0 +1,155 @@
+//! The stable codes: what a program may branch on. A code never changes its meaning; its sentences
+//! may.
+
+macro_rules! codes {
+    ($($name:ident $text:literal $retryable:literal
+        $title_en:literal $title_zh:literal
+        $help_en:literal $help_zh:literal;)*) => {
+        /// A stable code of a problem.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Code {
+            $(#[doc = $title_en] $name,)*
+        }
+
+        impl Code {
+            /// All codes, in the order of the table.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)*];
+
+            /// The code as it stands in the answer.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $text,)* }
+            }
+
+            /// Whether the same request may succeed later.
+            pub fn retryable(self) -> bool {
+                match self { $(Self::$name => $retryable,)* }
+            }
+
+            /// What is wrong, in a few words: English, Chinese.
+            pub fn title(self) -> (&'static str, &'static str) {
+                match self { $(Self::$name => ($title_en, $title_zh),)* }
+            }
+
+            /// The way out: English, Chinese.
+            pub fn help(self) -> (&'static str, &'static str) {
+                match self { $(Self::$name => ($help_en, $help_zh),)* }
+            }
+        }
+    };
+}
+
+codes! {
+    InvalidRequest "invalid_request" false
+        "The request is not valid" "请求无效"
+        "Correct what `errors` names and send it again." "请按 errors 中的说明修改后重新发送。";
+    MalformedJson "malformed_json" false
+        "The body is not valid JSON of the expected shape" "请求体不是符合要求的 JSON"
+        "Send JSON in UTF-8 as the API document describes." "请按接口文档发送 UTF-8 编码的 JSON。";
+    RouteNotFound "route_not_found" false
+        "There is no such address" "地址不存在"
+        "See /docs for all addresses." "所有地址见 /docs。";
+    MethodNotAllowed "method_not_allowed" false
+        "This address does not take this method" "该地址不支持此方法"
+        "See /docs for the methods of each address." "各地址支持的方法见 /docs。";
+    PayloadTooLarge "payload_too_large" false
+        "The body is too large" "请求体过大"
+        "Send less at once; the limit is limits.body_bytes of the configuration." "请减少单次发送的内容;上限为配置项 limits.body_bytes。";
+    UnsupportedMediaType "unsupported_media_type" false
+        "The body's media type is not supported" "不支持的媒体类型"
+        "Send `Content-Type: application/json`." "请使用 Content-Type: application/json。";
+    RateLimited "rate_limited" true
+        "Too many requests" "请求过于频繁"
+        "Wait as long as Retry-After says." "请按 Retry-After 指示的时间等待后重试。";
+    MissingCredentials "missing_credentials" false
+        "Nobody is signed in" "缺少凭证"
+        "Send `Authorization: Bearer …` with an access token or an API key." "请在 Authorization: Bearer 中携带访问令牌或 API 密钥。";
+    InvalidToken "invalid_token" false
+        "The access token is not valid" "访问令牌无效"
+        "Refresh it, or log in again." "请刷新令牌或重新登录。";
+    InvalidApiKey "invalid_api_key" false
+        "The API key is not valid" "API 密钥无效"
+        "Check the key; make one with `magpie key create`." "请检查密钥;可用 magpie key create 创建。";
+    InsufficientScope "insufficient_scope" false
+        "The API key may not do this" "API 密钥权限不足"
+        "Use a key that has the scope named in the detail." "请使用具有所需权限范围的密钥。";
+    InvalidRefreshToken "invalid_refresh_token" false
+        "The refresh token is not valid" "刷新令牌无效"
+        "Log in again with a new code of wx.login." "请重新调用 wx.login 登录。";
+    SessionEnded "session_ended" false
+        "The session has ended" "会话已结束"
+        "Log in again with a new code of wx.login." "请重新调用 wx.login 登录。";
+    AppNotFound "app_not_found" false
+        "There is no such app" "应用不存在"
+        "Use an AppID of the configuration; GET /v1/apps lists them." "请使用配置中的 AppID;GET /v1/apps 可列出。";
+    LoginCodeInvalid "login_code_invalid" false
+        "WeChat does not know this login code" "登录 code 无效或已过期"
+        "Call wx.login again and send the new code within five minutes, to the same AppID." "请重新调用 wx.login,并在五分钟内将新 code 发给同一 AppID。";
+    LoginCodeUsed "login_code_used" false
+        "This login code was used before" "登录 code 已被使用"
+        "Call wx.login again; a code works once." "请重新调用 wx.login;code 只能使用一次。";
+    LoginRefused "login_refused" false
+        "WeChat refuses this user as high-risk" "高风险用户,微信拒绝登录"
+        "Nothing can be done here; the user may contact WeChat." "此处无法处理;用户可联系微信。";
+    LoginTooOften "login_too_often" true
+        "This user logs in too often" "该用户登录过于频繁"
+        "Wait a minute, then call wx.login again." "请等待一分钟后重新调用 wx.login。";
+    WechatBusy "wechat_busy" true
+        "WeChat is busy" "微信系统繁忙"
+        "Try again in a moment; the login code is probably not spent." "请稍后重试;code 很可能尚未消耗。";
+    WechatTimeout "wechat_timeout" true
+        "WeChat did not answer in time" "微信响应超时"
+        "Nobody knows whether the code is spent: call wx.login again." "无法确定 code 是否已消耗:请重新调用 wx.login。";
+    WechatUnreachable "wechat_unreachable" true
+        "WeChat cannot be reached" "无法连接微信"
+        "Try again in a moment; if it stays so, the operator should run `magpie doctor`." "请稍后重试;若持续出现,请运维运行 magpie doctor。";
+    WechatBadAnswer "wechat_bad_answer" true
+        "WeChat's answer cannot be understood" "微信的响应无法解析"
+        "Call wx.login again." "请重新调用 wx.login。";
+    WechatAppError "wechat_app_error" false
+        "WeChat refuses the app's configuration" "微信拒绝该应用的配置"
+        "The operator must check AppID, AppSecret, IP white list and rights of the app." "请运维检查该应用的 AppID、AppSecret、IP 白名单与接口权限。";
+    WechatRefused "wechat_refused" false
+        "WeChat refuses the call" "微信拒绝了该调用"
+        "`wechat` holds WeChat's own words." "详见 wechat 字段中的微信原文。";
+    CallbackRefused "callback_refused" false
+        "The callback is not signed by WeChat" "回调签名无效"
+        "Check callback_token, encoding_aes_key and callback_mode against WeChat's console." "请核对微信后台的 Token、EncodingAESKey 与加密方式。";
+    EventConflict "event_conflict" false
+        "Another event has this source and id" "相同 source 与 id 的事件内容不同"
+        "Give the event its own id; a repeat must be the same to the letter." "请为事件使用新的 id;重复发送的内容必须完全一致。";
+    RuleInvalid "rule_invalid" false
+        "The rule does not fit its template" "规则与模板不符"
+        "Correct what `errors` names." "请按 errors 中的说明修改。";
+    TemplateNotFound "template_not_found" false
+        "The app has no such template" "该应用没有此模板"
+        "Use one of the templates named in the detail, or sync them." "请使用 detail 中列出的模板,或先同步模板。";
+    NotFound "not_found" false
+        "There is no such thing" "对象不存在"
+        "Check the id." "请检查 id。";
+    StateConflict "state_conflict" false
+        "Its state does not allow this" "当前状态不允许此操作"
+        "Look at its state first." "请先查看其状态。";
+    DatabaseUnavailable "database_unavailable" true
+        "The database cannot be reached" "数据库不可用"
+        "Try again in a moment." "请稍后重试。";
+    Internal "internal" true
+        "Something went wrong here" "服务器内部错误"
+        "Try again; if it stays so, give the request id to the operator." "请重试;若持续出现,请将 request_id 提供给运维。";
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::Code;
+
+    #[test]
+    fn codes_are_unique_and_speak_both_languages() {
+        let codes: HashSet<_> = Code::ALL.iter().map(|code| code.as_str()).collect();
+        assert_eq!(codes.len(), Code::ALL.len());
+        for code in Code::ALL {
+            assert!(code.title().1.chars().any(|c| !c.is_ascii()), "{code:?} lacks Chinese");
+            assert!(code.help().1.chars().any(|c| !c.is_ascii()), "{code:?} lacks Chinese");
+        }
+    }
+}

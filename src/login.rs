@@ -1,0 +1,149 @@
+//! Logging in.
+//!
+//! ```text
+//! wx.login code ─▶ code2Session ─▶ openid, session_key, unionid?
+//!                                     │ one transaction: user, identity (session_key sealed), session
+//!                                     ▼
+//!                               access token + refresh token
+//! ```
+//!
+//! A code works once at WeChat. A front end that repeats its request (a lost answer, a double tap)
+//! gets the same session for a minute: from this node's memory, or by the code's MAC in the session
+//! row when another node took the first request.
+
+mod record;
+
+use std::time::Duration;
+
+use entity::{SessionId, Timestamp, UserId, session as session_row};
+use moka::future::Cache;
+use sea_orm::EntityTrait;
+
+use crate::{
+    config::{App, Kind},
+    context::Context,
+    error::{Code, Error},
+    session::{self, Tokens},
+    wechat::{self, login::CodeSession},
+    wechat_problem,
+};
+
+/// How long the same code gets the same session.
+const REPEAT_WINDOW: Duration = Duration::from_secs(60);
+/// How long a used code is looked for in the sessions, while the node that used it may still be
+/// writing.
+const LOOK_FOR: Duration = Duration::from_millis(1_500);
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// Codes are 32 characters today; WeChat promises no length.
+const LONGEST_CODE: usize = 512;
+
+/// A successful login.
+pub struct LoggedIn {
+    pub tokens: Tokens,
+    pub user_id: UserId,
+    pub app_id: String,
+    /// Whether this login made the user.
+    pub is_new: bool,
+}
+
+/// What code2Session told, to be stored.
+pub struct NewLogin<'a> {
+    pub app: &'a App,
+    pub wechat: CodeSession,
+    pub code_mac: Vec<u8>,
+    /// When the call began: of two logins the later one's session_key is the valid one.
+    pub began_at: Timestamp,
+}
+
+#[derive(Clone)]
+struct Done {
+    session: SessionId,
+    is_new: bool,
+}
+
+/// Logins of the last minute on this node, and those under way: equal codes share one call.
+struct Recent(Cache<Vec<u8>, Done>);
+
+impl Default for Recent {
+    fn default() -> Self {
+        Self(Cache::builder().time_to_live(REPEAT_WINDOW).max_capacity(100_000).build())
+    }
+}
+
+/// Exchanges a code of `wx.login` for a session.
+pub async fn log_in(ctx: &Context, app_id: &str, code: &str) -> Result<LoggedIn, Error> {
+    let app = mini_program(ctx, app_id)?;
+    if code.is_empty() || code.len() > LONGEST_CODE {
+        return Err(Error::field("/code", "must be the code that wx.login gave"));
+    }
+    let code_mac = ctx.keys.mac("login code", format!("{app_id}\n{code}").as_bytes()).to_vec();
+    let recent = ctx.memory::<Recent>();
+    let done = recent
+        .0
+        .try_get_with(code_mac.clone(), exchange(ctx, app, code, code_mac.clone()))
+        .await
+        .map_err(|error| (*error).clone())?;
+    let row = session_row::Entity::find_by_id(done.session).one(ctx.db.write()).await?;
+    match row.filter(|row| may_repeat(ctx, row)) {
+        Some(row) => Ok(LoggedIn {
+            tokens: session::tokens(ctx, &row).await?,
+            user_id: row.user_id,
+            app_id: row.app_id,
+            is_new: done.is_new,
+        }),
+        None => Err(Error::new(Code::LoginCodeUsed)),
+    }
+}
+
+fn mini_program<'a>(ctx: &'a Context, app_id: &str) -> Result<&'a App, Error> {
+    let app = ctx.config.app(app_id).ok_or(Error::new(Code::AppNotFound))?;
+    if app.kind == Kind::MiniProgram {
+        Ok(app)
+    } else {
+        Err(Error::new(Code::AppNotFound).detail("This app is a service account; only Mini Programs log in with a code."))
+    }
+}
+
+/// A repeat gets the session while it is young, not refreshed and not revoked.
+fn may_repeat(ctx: &Context, row: &session_row::Model) -> bool {
+    row.generation == 1 && row.revoked_at.is_none() && ctx.clock.now().since(row.created_at) <= REPEAT_WINDOW
+}
+
+async fn exchange(ctx: &Context, app: &App, code: &str, code_mac: Vec<u8>) -> Result<Done, Error> {
+    let began_at = ctx.clock.now();
+    match ctx.wechat.code_to_session(&app.app_id, app.secret(), code).await {
+        Ok(wechat) => {
+            let login = NewLogin { app, wechat, code_mac, began_at };
+            let recorded = record::record(ctx, std::slice::from_ref(&login)).await?;
+            let (session, is_new) = recorded.into_iter().next().ok_or(Error::new(Code::Internal))?;
+            Ok(Done { session: session.id, is_new })
+        }
+        Err(error) => match made_elsewhere(ctx, &error, &code_mac).await? {
+            Some(session) => Ok(Done { is_new: record::is_first(ctx, &session).await?, session: session.id }),
+            None => Err(wechat_problem::of_login(&error)),
+        },
+    }
+}
+
+/// The session another node, or this one before a restart, made of a code that WeChat calls spent.
+async fn made_elsewhere(
+    ctx: &Context,
+    error: &wechat::Error,
+    code_mac: &[u8],
+) -> Result<Option<session_row::Model>, Error> {
+    // 40163: used. 40029: wrong or expired; WeChat forgets used codes too, but nobody waits for those.
+    let patience = match error.refusal().map(|refusal| refusal.errcode) {
+        Some(40163) => LOOK_FOR,
+        Some(40029) => Duration::ZERO,
+        _ => return Ok(None),
+    };
+    let not_before = ctx.clock.now() - REPEAT_WINDOW;
+    let waited = crate::clock::Stopwatch::start();
+    loop {
+        let found = session::of_code(ctx.db.write(), code_mac, not_before).await?;
+        if found.is_some() || waited.elapsed() >= patience {
+            return Ok(found);
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}

@@ -1,0 +1,61 @@
+//! A new notification's row.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use entity::{
+    NotificationId, Timestamp, identity,
+    notification::{self, Credit, FieldValues, State},
+    rule,
+};
+
+/// What decides the life of a new notification.
+pub struct Draft<'a> {
+    pub id: NotificationId,
+    pub identity: &'a identity::Model,
+    pub template_id: &'a str,
+    pub no_credit: rule::NoCredit,
+    pub unsure: rule::Unsure,
+    pub priority: i32,
+    /// When it may be sent.
+    pub due_at: Timestamp,
+    /// How long after `due_at` it is still worth sending.
+    pub time_to_live: Duration,
+    pub now: Timestamp,
+}
+
+/// A row that is ready to be sent, without its text.
+pub fn draft(of: Draft<'_>) -> notification::Model {
+    notification::Model {
+        id: of.id,
+        event_id: None,
+        rule_id: None,
+        user_id: of.identity.user_id,
+        identity_id: of.identity.id,
+        app_id: of.identity.app_id.clone(),
+        openid: of.identity.openid.clone(),
+        template_id: of.template_id.to_owned(),
+        state: State::Pending,
+        reason: None,
+        detail: None,
+        fields: FieldValues(BTreeMap::new()),
+        page: None,
+        url: None,
+        miniprogram: None,
+        no_credit: of.no_credit,
+        unsure: of.unsure,
+        credit: Credit::None,
+        priority: of.priority,
+        attempt_number: 0,
+        attempts_used: 0,
+        replays: 0,
+        due_at: of.due_at,
+        expires_at: of.due_at + of.time_to_live,
+        lease_token: None,
+        lease_until: None,
+        message_id: None,
+        created_at: of.now,
+        sent_at: None,
+        delivered_at: None,
+        finished_at: None,
+    }
+}

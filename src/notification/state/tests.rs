@@ -1,0 +1,124 @@
+use entity::{IdentityId, NotificationId, UserId, identity};
+use proptest::prelude::*;
+use uuid::Uuid;
+
+use super::*;
+use crate::{
+    config::Config,
+    notification::draft::{Draft, draft},
+};
+
+const NOW: Timestamp = Timestamp(1_000_000);
+
+fn row() -> Model {
+    let identity = identity::Model {
+        id: IdentityId(Uuid::nil()),
+        user_id: UserId(Uuid::nil()),
+        app_id: "wx1".into(),
+        openid: "o1".into(),
+        unionid: None,
+        session_key: None,
+        session_key_at: None,
+        created_at: NOW,
+    };
+    draft(Draft {
+        id: NotificationId(Uuid::nil()),
+        identity: &identity,
+        template_id: "T",
+        no_credit: NoCredit::Fail,
+        unsure: Unsure::AtMostOnce,
+        priority: 0,
+        due_at: NOW,
+        time_to_live: Duration::from_secs(60),
+        now: NOW,
+    })
+}
+
+fn delivery() -> Delivery {
+    Config::from_toml("").expect("the defaults").delivery
+}
+
+fn refused(errcode: i64) -> Came {
+    let refusal = Refusal::new(errcode, "no");
+    let verdict = refusal.verdict();
+    Came::Refused { refusal, verdict }
+}
+
+fn next(came: &Came) -> Next {
+    after_call(&row(), came, NOW, &delivery(), 0.5)
+}
+
+#[test]
+fn each_answer_has_its_next_state() {
+    let accepted = next(&Came::Accepted { message_id: None });
+    assert_eq!((accepted.state, accepted.credit), (State::Accepted, CreditEffect::Keep));
+
+    let unknown = next(&Came::Unknown { problem: "time-out".into() });
+    assert_eq!((unknown.state, unknown.due_at), (State::Unsure, NOW + delivery().unsure_deadline));
+
+    let no_credit = next(&refused(43101));
+    assert_eq!((no_credit.state, no_credit.reason, no_credit.credit), (State::Failed, Some(Reason::NoCredit), CreditEffect::Zero));
+
+    let bad_data = next(&refused(47003));
+    assert_eq!((bad_data.state, bad_data.reason, bad_data.credit), (State::Failed, Some(Reason::BadData), CreditEffect::GiveBack));
+}
+
+#[test]
+fn a_rule_that_waits_parks_the_message_when_there_is_no_credit() {
+    let waiting = Model { no_credit: NoCredit::Wait, ..row() };
+    assert_eq!(after_call(&waiting, &refused(43101), NOW, &delivery(), 0.5).state, State::Waiting);
+}
+
+#[test]
+fn what_is_not_the_messages_fault_costs_no_attempt() {
+    let free = [
+        refused(43108),
+        refused(45009),
+        refused(45011),
+        refused(40164),
+        refused(43107),
+        Came::NotCalled { because: Hold::Released },
+        Came::NotCalled { because: Hold::Token { operator: true, problem: String::new() } },
+    ];
+    for came in free {
+        let next = next(&came);
+        assert_eq!((next.state, next.attempts_used), (State::Pending, 0), "{came:?}");
+    }
+    assert_eq!(next(&Came::NotSent).attempts_used, 1);
+    assert_eq!(next(&refused(-1)).attempts_used, 1);
+}
+
+#[test]
+fn attempts_end_and_give_the_credit_back() {
+    let last = Model { attempts_used: delivery().max_attempts - 1, ..row() };
+    let next = after_call(&last, &refused(-1), NOW, &delivery(), 0.5);
+    assert_eq!((next.state, next.reason, next.credit), (State::Failed, Some(Reason::AttemptsExhausted), CreditEffect::GiveBack));
+}
+
+#[test]
+fn an_unknown_outcome_follows_its_policy() {
+    assert_eq!(at_unsure_deadline(&row(), &delivery()), (State::Failed, Some(Reason::UnknownOutcome)));
+    let repeat = Model { unsure: Unsure::AtLeastOnce, ..row() };
+    assert_eq!(at_unsure_deadline(&repeat, &delivery()), (State::Pending, None));
+}
+
+#[test]
+fn a_receipt_never_moves_what_is_settled() {
+    for state in [State::Delivered, State::Cancelled, State::Expired, State::Waiting, State::Sending] {
+        assert!(!takes_receipt(state, None, true), "{state:?}");
+    }
+    assert!(!takes_receipt(State::Failed, Some(Reason::NoCredit), false));
+    assert!(takes_receipt(State::Failed, Some(Reason::UnknownOutcome), false));
+    assert!(takes_receipt(State::Pending, None, true));
+    assert!(!takes_receipt(State::Pending, None, false));
+}
+
+proptest! {
+    #[test]
+    fn the_pause_grows_and_stays_within_its_bounds(used in 0..40, jitter in 0.0..1.0) {
+        let delivery = delivery();
+        let pause = back_off(used, &delivery, jitter);
+        prop_assert!(pause > Duration::ZERO && pause <= delivery.back_off_max);
+        prop_assert!(back_off(used + 1, &delivery, jitter) >= pause);
+    }
+}

@@ -1,0 +1,143 @@
+//! What the passing of time makes of notifications: leases that ran out, unknown outcomes at their
+//! deadline, messages that came too late to be sent. Takes no input and is safe at any time, on any
+//! number of nodes.
+
+use entity::{
+    Timestamp, attempt,
+    attempt::Outcome,
+    notification::{self as row, Credit, Reason, State},
+};
+use sea_orm::{
+    ActiveValue::Set, ColumnTrait, DatabaseTransaction, DbBackend, ConnectionTrait, EntityTrait, QueryFilter, QuerySelect,
+    sea_query::{LockBehavior, LockType},
+};
+
+use super::state::at_unsure_deadline;
+use crate::{consent, context::Context, error::Error};
+
+/// Rows dealt with in one transaction.
+const BATCH: u64 = 500;
+
+/// How many rows the sweep moved.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// `sending` whose lease ran out, now `unsure`.
+    pub leases: usize,
+    /// `unsure` whose deadline passed.
+    pub decided: usize,
+    pub expired: usize,
+}
+
+impl Swept {
+    pub fn total(&self) -> usize {
+        self.leases + self.decided + self.expired
+    }
+}
+
+/// One round; a larger backlog takes several.
+pub async fn sweep(ctx: &Context) -> Result<Swept, Error> {
+    Ok(Swept { leases: end_leases(ctx).await?, decided: decide_unsure(ctx).await?, expired: expire(ctx).await? })
+}
+
+/// The call may have been carried out, and nobody lived to tell.
+async fn end_leases(ctx: &Context) -> Result<usize, Error> {
+    let now = ctx.clock.now();
+    let tx = ctx.db.begin().await?;
+    let query = row::Entity::find()
+        .filter(row::Column::State.eq(State::Sending))
+        .filter(row::Column::LeaseUntil.lte(now));
+    let rows = locked(&tx, query).await?;
+    for row in &rows {
+        let change = row::ActiveModel {
+            state: Set(State::Unsure),
+            lease_until: Set(None),
+            due_at: Set(now + ctx.config.delivery.unsure_deadline),
+            ..Default::default()
+        };
+        update(&tx, row, change).await?;
+        attempt::Entity::update_many()
+            .set(attempt::ActiveModel {
+                outcome: Set(Some(Outcome::Unsure)),
+                errmsg: Set(Some("the lease ran out; nobody knows what came of the call".into())),
+                ..Default::default()
+            })
+            .filter(attempt::Column::NotificationId.eq(row.id))
+            .filter(attempt::Column::Number.eq(row.attempt_number))
+            .filter(attempt::Column::Outcome.is_null())
+            .exec(&tx)
+            .await?;
+        tracing::warn!(notification.id = %row.id, "notification.lease_ran_out");
+    }
+    tx.commit().await?;
+    Ok(rows.len())
+}
+
+/// No receipt came in time; its absence proves nothing, so the rule's policy decides.
+async fn decide_unsure(ctx: &Context) -> Result<usize, Error> {
+    let now = ctx.clock.now();
+    let tx = ctx.db.begin().await?;
+    let query =
+        row::Entity::find().filter(row::Column::State.eq(State::Unsure)).filter(row::Column::DueAt.lte(now));
+    let rows = locked(&tx, query).await?;
+    let mut again = false;
+    for row in &rows {
+        let (state, reason) = at_unsure_deadline(row, &ctx.config.delivery);
+        again |= state == State::Pending;
+        let change = row::ActiveModel {
+            state: Set(state),
+            reason: Set(reason),
+            lease_token: Set(None),
+            due_at: Set(now),
+            attempts_used: Set(row.attempts_used + 1),
+            finished_at: Set((state == State::Failed).then_some(now)),
+            ..Default::default()
+        };
+        update(&tx, row, change).await?;
+        tracing::info!(notification.id = %row.id, state = ?state, "notification.unsure_decided");
+    }
+    tx.commit().await?;
+    if again {
+        ctx.wake.delivery.notify_one();
+    }
+    Ok(rows.len())
+}
+
+async fn expire(ctx: &Context) -> Result<usize, Error> {
+    let now = ctx.clock.now();
+    let tx = ctx.db.begin().await?;
+    let query = row::Entity::find()
+        .filter(row::Column::State.is_in([State::Waiting, State::Pending]))
+        .filter(row::Column::ExpiresAt.lte(now));
+    let rows = locked(&tx, query).await?;
+    for row in &rows {
+        update(&tx, row, ended(row, now)).await?;
+    }
+    consent::give_back(&tx, &rows.iter().collect::<Vec<_>>(), now).await?;
+    tx.commit().await?;
+    Ok(rows.len())
+}
+
+fn ended(row: &row::Model, now: Timestamp) -> row::ActiveModel {
+    row::ActiveModel {
+        state: Set(State::Expired),
+        reason: Set(row.reason.filter(|reason| *reason == Reason::NoCredit)),
+        credit: Set(if row.credit == Credit::Reserved { Credit::Returned } else { row.credit }),
+        finished_at: Set(Some(now)),
+        ..Default::default()
+    }
+}
+
+/// Rows another node deals with at this moment are left to it.
+async fn locked(tx: &DatabaseTransaction, query: sea_orm::Select<row::Entity>) -> Result<Vec<row::Model>, Error> {
+    let query = query.limit(BATCH);
+    let query = match tx.get_database_backend() {
+        DbBackend::Postgres => query.lock_with_behavior(LockType::Update, LockBehavior::SkipLocked),
+        _ => query,
+    };
+    Ok(query.all(tx).await?)
+}
+
+async fn update(tx: &DatabaseTransaction, row: &row::Model, change: row::ActiveModel) -> Result<(), Error> {
+    row::Entity::update_many().set(change).filter(row::Column::Id.eq(row.id)).exec(tx).await?;
+    Ok(())
+}

@@ -1,0 +1,178 @@
+//! Receipts: WeChat's later word on what became of a message.
+//!
+//! A receipt names the message where WeChat gave its id with the send; else it is matched by openid and
+//! template, and only to a sole candidate. It may come before the settle of its own attempt: while a
+//! candidate is still `sending` it is held. A missing receipt proves nothing.
+
+use entity::{
+    NotificationId, Timestamp, attempt,
+    attempt::Outcome,
+    notification::{self, Reason, State},
+    receipt as row,
+};
+use sea_orm::{
+    ActiveValue::Set, ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, IntoActiveModel, QueryFilter,
+    QueryOrder, QuerySelect,
+    sea_query::{Condition, Expr, ExprTrait},
+};
+
+use crate::{app_account, context::Context, error::Error, notification::state::takes_receipt};
+
+/// Candidates looked at for a receipt that names no message.
+const MOST_CANDIDATES: u64 = 50;
+/// How long a receipt is held for a message to fit it.
+const HELD_FOR: std::time::Duration = std::time::Duration::from_secs(24 * 3600);
+
+/// Stores a receipt and applies it if its message can be told.
+pub async fn take(tx: &DatabaseTransaction, receipt: row::Model) -> Result<(), Error> {
+    app_account::receipt_came(tx, &receipt.app_id, receipt.received_at).await?;
+    let now = receipt.received_at;
+    row::Entity::insert(receipt.clone().into_active_model()).exec_without_returning(tx).await?;
+    apply(tx, &receipt, now).await?;
+    Ok(())
+}
+
+/// Tries the held receipts of these openids again: their candidates may have settled.
+pub async fn match_held_of<'a>(
+    tx: &DatabaseTransaction,
+    settled: impl Iterator<Item = (&'a str, &'a str)>,
+    now: Timestamp,
+) -> Result<(), Error> {
+    let any = settled.fold(Condition::any(), |any, (app_id, openid)| {
+        any.add(row::Column::AppId.eq(app_id).and(row::Column::Openid.eq(openid)))
+    });
+    if any.is_empty() {
+        return Ok(());
+    }
+    for receipt in held(tx, any, now).await? {
+        apply(tx, &receipt, now).await?;
+    }
+    Ok(())
+}
+
+/// Tries all held receipts again; gives how many found their message.
+pub async fn match_held(ctx: &Context) -> Result<usize, Error> {
+    let now = ctx.clock.now();
+    let tx = ctx.db.begin().await?;
+    let mut matched = 0;
+    for receipt in held(&tx, Condition::all(), now).await? {
+        matched += usize::from(apply(&tx, &receipt, now).await?);
+    }
+    tx.commit().await?;
+    Ok(matched)
+}
+
+async fn held(tx: &DatabaseTransaction, of: Condition, now: Timestamp) -> Result<Vec<row::Model>, Error> {
+    let rows = row::Entity::find()
+        .filter(row::Column::NotificationId.is_null())
+        .filter(row::Column::ReceivedAt.gt(now - HELD_FOR))
+        .filter(of)
+        .order_by_asc(row::Column::ReceivedAt)
+        .limit(500)
+        .all(tx)
+        .await?;
+    Ok(rows)
+}
+
+/// Whether the receipt found its message.
+async fn apply(tx: &DatabaseTransaction, receipt: &row::Model, now: Timestamp) -> Result<bool, Error> {
+    let Some(message) = find(tx, receipt).await? else { return Ok(false) };
+    row::Entity::update_many()
+        .col_expr(row::Column::NotificationId, Expr::value(message.id))
+        .filter(row::Column::Id.eq(receipt.id))
+        .exec(tx)
+        .await?;
+    let was_unsure = message.state == State::Pending && was_unsure(tx, message.id).await?;
+    if takes_receipt(message.state, message.reason, was_unsure) {
+        write(tx, &message, receipt, now).await?;
+    }
+    Ok(true)
+}
+
+async fn find(tx: &DatabaseTransaction, receipt: &row::Model) -> Result<Option<notification::Model>, Error> {
+    if let Some(message_id) = &receipt.message_id {
+        let named = notification::Entity::find()
+            .filter(notification::Column::MessageId.eq(message_id))
+            .filter(notification::Column::AppId.eq(&receipt.app_id))
+            .one(tx)
+            .await?;
+        if named.is_some() {
+            return Ok(named);
+        }
+    }
+    let candidates = candidates(tx, receipt).await?;
+    if candidates.iter().any(|row| row.state == State::Sending) {
+        return Ok(None);
+    }
+    let mut fitting = Vec::new();
+    for row in candidates {
+        let was_unsure = row.state == State::Pending && was_unsure(tx, row.id).await?;
+        if takes_receipt(row.state, row.reason, was_unsure) {
+            fitting.push(row);
+        }
+    }
+    Ok(if fitting.len() == 1 { fitting.pop() } else { None })
+}
+
+/// Messages without an id of their own that this receipt could be about.
+async fn candidates(tx: &DatabaseTransaction, receipt: &row::Model) -> Result<Vec<notification::Model>, Error> {
+    use notification::Column::{IdentityId, MessageId, State as StateColumn, TemplateId};
+    let identity = entity::identity::Entity::of_app(&receipt.app_id, [receipt.openid.clone()]).one(tx).await?;
+    let Some(identity) = identity else { return Ok(Vec::new()) };
+    let mut query = notification::Entity::find()
+        .filter(IdentityId.eq(identity.id))
+        .filter(StateColumn.is_in([State::Sending, State::Accepted, State::Unsure, State::Pending, State::Failed]))
+        .filter(MessageId.is_null())
+        .order_by_desc(notification::Column::Id)
+        .limit(MOST_CANDIDATES);
+    if let Some(template_id) = &receipt.template_id {
+        query = query.filter(TemplateId.eq(template_id));
+    }
+    Ok(query.all(tx).await?)
+}
+
+async fn was_unsure(db: &impl ConnectionTrait, id: NotificationId) -> Result<bool, Error> {
+    let unsure = attempt::Entity::find()
+        .filter(attempt::Column::NotificationId.eq(id))
+        .filter(attempt::Column::Outcome.eq(Outcome::Unsure))
+        .one(db)
+        .await?;
+    Ok(unsure.is_some())
+}
+
+async fn write(
+    tx: &DatabaseTransaction,
+    message: &notification::Model,
+    receipt: &row::Model,
+    now: Timestamp,
+) -> Result<(), Error> {
+    let delivered = receipt.errcode == 0 && receipt.status == "success";
+    let mut change = notification::ActiveModel { finished_at: Set(Some(now)), lease_token: Set(None), ..Default::default() };
+    if message.sent_at.is_none() {
+        change.sent_at = Set(Some(now));
+    }
+    if message.message_id.is_none() {
+        change.message_id = Set(receipt.message_id.clone());
+    }
+    if delivered {
+        change.state = Set(State::Delivered);
+        change.reason = Set(None);
+        change.detail = Set(None);
+        change.delivered_at = Set(Some(receipt.received_at));
+    } else {
+        change.state = Set(State::Failed);
+        change.reason = Set(Some(Reason::SystemFailure));
+        change.detail = Set(Some(format!("{} {}", receipt.errcode, receipt.status)));
+    }
+    // The state may have changed since it was read; what is settled stays settled.
+    notification::Entity::update_many()
+        .set(change)
+        .filter(notification::Column::Id.eq(message.id))
+        .filter(notification::Column::State.eq(message.state))
+        .exec(tx)
+        .await?;
+    tracing::info!(
+        notification.id = %message.id, app.id = %receipt.app_id, delivered, receipt.errcode, "notification.receipt"
+    );
+    Ok(())
+}

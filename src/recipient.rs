@@ -1,0 +1,144 @@
+//! Recipients as business systems name them, and the identities they stand for.
+
+use std::collections::HashMap;
+
+use entity::{UserId, identity, user};
+use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, sea_query::ExprTrait};
+
+use crate::error::Error;
+
+/// A reference to a person.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Recipient {
+    /// `usr_…`
+    User(UserId),
+    /// `external:1001`: the business system's own id.
+    External(String),
+    /// `openid:wxAPP/oABC`
+    Openid { app_id: String, openid: String },
+    /// `unionid:uXYZ`
+    Unionid(String),
+}
+
+impl Recipient {
+    /// Reads a reference; the error says how one is written.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let wrong = || {
+            format!("`{text}` is no recipient; write usr_…, external:YOUR_ID, openid:APPID/OPENID or unionid:UNIONID")
+        };
+        if text.starts_with(UserId::PREFIX) {
+            return text.parse().map(Self::User).map_err(|_| wrong());
+        }
+        match text.split_once(':') {
+            Some((_, "")) => Err(wrong()),
+            Some(("external", id)) => Ok(Self::External(id.to_owned())),
+            Some(("unionid", id)) => Ok(Self::Unionid(id.to_owned())),
+            Some(("openid", id)) => {
+                let (app_id, openid) = id.split_once('/').ok_or_else(wrong)?;
+                Ok(Self::Openid { app_id: app_id.to_owned(), openid: openid.to_owned() })
+            }
+            _ => Err(wrong()),
+        }
+    }
+}
+
+/// Whom a reference stands for.
+pub struct Person {
+    pub user_id: UserId,
+    /// The person's identities in all apps.
+    pub identities: Vec<identity::Model>,
+}
+
+/// Everybody the references stand for, in a fixed number of queries however many there are.
+/// References nobody answers to are missing from the map.
+pub async fn resolve(
+    db: &impl ConnectionTrait,
+    recipients: impl Iterator<Item = &Recipient>,
+) -> Result<HashMap<Recipient, Person>, Error> {
+    let recipients: Vec<_> = recipients.collect();
+    let mut users: HashMap<Recipient, UserId> = HashMap::new();
+    by_user_table(db, &recipients, &mut users).await?;
+    by_identity_table(db, &recipients, &mut users).await?;
+    if users.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let mut identities: HashMap<UserId, Vec<identity::Model>> = HashMap::new();
+    let rows = identity::Entity::find()
+        .filter(identity::Column::UserId.is_in(users.values().copied()))
+        .order_by_asc(identity::Column::Id)
+        .all(db)
+        .await?;
+    for row in rows {
+        identities.entry(row.user_id).or_default().push(row);
+    }
+    let person = |user_id| Person { user_id, identities: identities.get(&user_id).cloned().unwrap_or_default() };
+    Ok(users.into_iter().map(|(recipient, user_id)| (recipient, person(user_id))).collect())
+}
+
+/// `usr_…`, whose alias leads to the user it was merged into, and `external:…`.
+async fn by_user_table(
+    db: &impl ConnectionTrait,
+    recipients: &[&Recipient],
+    users: &mut HashMap<Recipient, UserId>,
+) -> Result<(), Error> {
+    let ids = recipients.iter().filter_map(|r| if let Recipient::User(id) = r { Some(*id) } else { None });
+    let external =
+        recipients.iter().filter_map(|r| if let Recipient::External(id) = r { Some(id.clone()) } else { None });
+    let (ids, external): (Vec<_>, Vec<_>) = (ids.collect(), external.collect());
+    if ids.is_empty() && external.is_empty() {
+        return Ok(());
+    }
+    let wanted = user::Column::Id.is_in(ids).or(user::Column::ExternalId.is_in(external));
+    for row in user::Entity::find().filter(wanted).all(db).await? {
+        let survivor = row.merged_into.unwrap_or(row.id);
+        users.insert(Recipient::User(row.id), survivor);
+        if let Some(id) = row.external_id {
+            users.insert(Recipient::External(id), survivor);
+        }
+    }
+    users.retain(|known, _| recipients.contains(&known));
+    Ok(())
+}
+
+async fn by_identity_table(
+    db: &impl ConnectionTrait,
+    recipients: &[&Recipient],
+    users: &mut HashMap<Recipient, UserId>,
+) -> Result<(), Error> {
+    let openids = recipients.iter().filter_map(|r| if let Recipient::Openid { openid, .. } = r { Some(openid.clone()) } else { None });
+    let unionids = recipients.iter().filter_map(|r| if let Recipient::Unionid(id) = r { Some(id.clone()) } else { None });
+    let (openids, unionids): (Vec<_>, Vec<_>) = (openids.collect(), unionids.collect());
+    if openids.is_empty() && unionids.is_empty() {
+        return Ok(());
+    }
+    // openid first: it is indexed behind the app, so the apps named are part of the condition.
+    let apps = recipients.iter().filter_map(|r| if let Recipient::Openid { app_id, .. } = r { Some(app_id.clone()) } else { None });
+    let by_openid = identity::Column::AppId.is_in(apps.collect::<Vec<_>>()).and(identity::Column::Openid.is_in(openids));
+    let wanted = by_openid.or(identity::Column::Unionid.is_in(unionids));
+    for row in identity::Entity::find().filter(wanted).all(db).await? {
+        let openid = Recipient::Openid { app_id: row.app_id, openid: row.openid };
+        let unionid = row.unionid.map(Recipient::Unionid);
+        for known in [Some(openid), unionid].into_iter().flatten().filter(|known| recipients.contains(&known)) {
+            users.insert(known, row.user_id);
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn references_are_read_and_wrong_ones_explained() {
+        assert_eq!(Recipient::parse("external:10:01"), Ok(Recipient::External("10:01".into())));
+        assert_eq!(
+            Recipient::parse("openid:wx1/oA"),
+            Ok(Recipient::Openid { app_id: "wx1".into(), openid: "oA".into() })
+        );
+        assert!(Recipient::parse("usr_00000000000000000000000000000007").is_ok());
+        for wrong in ["", "bob", "openid:oA", "external:", "usr_7", "audience:everyone"] {
+            assert!(Recipient::parse(wrong).expect_err("refused").contains("external:YOUR_ID"), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! Rules: which events become which messages.
+
+pub mod check;
+pub mod compiled;
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use entity::{RuleId, revision, rule as row};
+use sea_orm::{
+    ActiveModelTrait, ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, ExprTrait, IntoActiveModel,
+    QueryFilter, QueryOrder,
+};
+use uuid::Uuid;
+
+use crate::{
+    context::Context,
+    error::{Code, Error},
+};
+use compiled::CompiledRule;
+
+/// What a rule says, without what Magpie adds.
+pub struct Definition {
+    pub name: String,
+    pub event_type: String,
+    pub app_id: String,
+    pub template_id: String,
+    pub fields: row::FieldExpressions,
+    pub page: Option<String>,
+    pub url: Option<String>,
+    pub miniprogram: Option<row::MiniProgramLink>,
+    pub when: Option<String>,
+    pub recipients: Option<String>,
+    pub no_credit: row::NoCredit,
+    pub unsure: row::Unsure,
+    pub overflow: row::Overflow,
+    pub ttl_seconds: Option<i64>,
+    pub delay_seconds: Option<i64>,
+    pub priority: i32,
+    pub enabled: bool,
+}
+
+/// Checks a rule against its template and stores it.
+pub async fn create(ctx: &Context, definition: Definition) -> Result<row::Model, Error> {
+    check::check(ctx, &definition).await?;
+    let now = ctx.clock.now();
+    let row = model(RuleId(Uuid::now_v7()), definition, now, now);
+    let tx = ctx.db.begin().await?;
+    row::Entity::insert(row.clone().into_active_model()).exec_without_returning(&tx).await?;
+    raise_revision(&tx).await?;
+    tx.commit().await?;
+    Ok(row)
+}
+
+/// Replaces what a rule says. Events accepted from now on, on every node, see the new rule.
+pub async fn replace(ctx: &Context, id: RuleId, definition: Definition) -> Result<row::Model, Error> {
+    let known = get(ctx, id).await?;
+    check::check(ctx, &definition).await?;
+    let row = model(id, definition, known.created_at, ctx.clock.now());
+    let tx = ctx.db.begin().await?;
+    let changed = row::Entity::update_many()
+        .set(row.clone().into_active_model().reset_all())
+        .filter(row::Column::Id.eq(id))
+        .exec(&tx)
+        .await?;
+    if changed.rows_affected == 0 {
+        return Err(Error::new(Code::NotFound));
+    }
+    raise_revision(&tx).await?;
+    tx.commit().await?;
+    Ok(row)
+}
+
+/// Messages already made by the rule are sent all the same.
+pub async fn delete(ctx: &Context, id: RuleId) -> Result<(), Error> {
+    let tx = ctx.db.begin().await?;
+    if row::Entity::delete_by_id(id).exec(&tx).await?.rows_affected == 0 {
+        return Err(Error::new(Code::NotFound).detail(format!("There is no rule {id}.")));
+    }
+    raise_revision(&tx).await?;
+    tx.commit().await?;
+    Ok(())
+}
+
+pub async fn get(ctx: &Context, id: RuleId) -> Result<row::Model, Error> {
+    let row = row::Entity::find_by_id(id).one(ctx.db.read()).await?;
+    row.ok_or_else(|| Error::new(Code::NotFound).detail(format!("There is no rule {id}.")))
+}
+
+/// Rules older than `before`, newest first.
+pub async fn list(ctx: &Context, before: Option<RuleId>, limit: u64) -> Result<Vec<row::Model>, Error> {
+    use sea_orm::QuerySelect;
+    let mut query = row::Entity::find().order_by_desc(row::Column::Id).limit(limit);
+    if let Some(before) = before {
+        query = query.filter(row::Column::Id.lt(before));
+    }
+    Ok(query.all(ctx.db.read()).await?)
+}
+
+#[derive(Default)]
+struct Cache(RwLock<Option<(i64, Arc<Vec<CompiledRule>>)>>);
+
+/// The enabled rules as they are now, ready to be applied. One small query tells whether the ones in
+/// memory are still right, so that a change on another node counts at once.
+pub async fn current(ctx: &Context, tx: &DatabaseTransaction) -> Result<Arc<Vec<CompiledRule>>, Error> {
+    let revision = revision::Entity::find_by_id("rule").one(tx).await?.map_or(0, |row| row.revision);
+    let cache = ctx.memory::<Cache>();
+    if let Some((known, rules)) = &*cache.0.read().unwrap_or_else(PoisonError::into_inner)
+        && *known == revision
+    {
+        return Ok(rules.clone());
+    }
+    let rows = row::Entity::find()
+        .filter(row::Column::Enabled.eq(true))
+        .order_by_asc(row::Column::Id)
+        .all(tx)
+        .await?;
+    let rules = Arc::new(rows.into_iter().filter_map(compile).collect::<Vec<_>>());
+    *cache.0.write().unwrap_or_else(PoisonError::into_inner) = Some((revision, rules.clone()));
+    Ok(rules)
+}
+
+/// A rule is compiled before it is stored, so a failure here is a fault of ours and told as one.
+fn compile(row: row::Model) -> Option<CompiledRule> {
+    let id = row.id;
+    CompiledRule::new(row).inspect_err(|faults| tracing::error!(rule.id = %id, ?faults, "rule.does_not_compile")).ok()
+}
+
+async fn raise_revision(tx: &impl ConnectionTrait) -> Result<(), Error> {
+    revision::Entity::update_many()
+        .col_expr(revision::Column::Revision, revision::Column::Revision.into_expr().add(1))
+        .filter(revision::Column::Name.eq("rule"))
+        .exec(tx)
+        .await?;
+    Ok(())
+}
+
+fn model(id: RuleId, d: Definition, created_at: entity::Timestamp, updated_at: entity::Timestamp) -> row::Model {
+    row::Model {
+        id,
+        name: d.name,
+        event_type: d.event_type,
+        app_id: d.app_id,
+        template_id: d.template_id,
+        fields: d.fields,
+        page: d.page,
+        url: d.url,
+        miniprogram: d.miniprogram,
+        when: d.when,
+        recipients: d.recipients,
+        no_credit: d.no_credit,
+        unsure: d.unsure,
+        overflow: d.overflow,
+        ttl_seconds: d.ttl_seconds,
+        delay_seconds: d.delay_seconds,
+        priority: d.priority,
+        enabled: d.enabled,
+        created_at,
+        updated_at,
+    }
+}

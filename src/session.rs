@@ -1,0 +1,145 @@
+//! Sessions: our login of a user in an app.
+//!
+//! ```text
+//! log in ─▶ session row (generation 1) ─▶ access token (JWT, minutes) + refresh token (weeks)
+//!                     │ refresh: generation + 1; the one before works 30 s longer
+//!                     └ logout, replay of an older refresh token ─▶ revoked, on every node at once
+//! ```
+//!
+//! There is no table of tokens: a refresh token is `session id . generation . MAC`, and our own
+//! endpoints re-read the session by its id.
+
+pub mod access_token;
+pub mod refresh_token;
+
+use std::time::Duration;
+
+use entity::{IdentityId, SessionId, Timestamp, UserId, session as row, session::RevokedBecause};
+use sea_orm::{ActiveValue::Set, ColumnTrait, ConnectionTrait, EntityTrait, ExprTrait, QueryFilter};
+use uuid::Uuid;
+
+use crate::{
+    context::Context,
+    error::{Code, Error},
+};
+use refresh_token::RefreshToken;
+
+/// How long after a rotation the refresh token before it gets the current one again: the answer may
+/// have been lost on the way.
+const GRACE: Duration = Duration::from_secs(30);
+
+/// What a signed-in front end holds.
+pub struct Tokens {
+    pub access_token: String,
+    /// How long the access token works.
+    pub expires_in: Duration,
+    pub refresh_token: String,
+}
+
+/// A new session's row.
+pub fn new_row(ctx: &Context, at: Timestamp, of: (UserId, IdentityId, &str), code_mac: Vec<u8>) -> row::ActiveModel {
+    let (user_id, identity_id, app_id) = of;
+    row::ActiveModel {
+        id: Set(SessionId(Uuid::now_v7())),
+        user_id: Set(user_id),
+        identity_id: Set(identity_id),
+        app_id: Set(app_id.to_owned()),
+        generation: Set(1),
+        rotated_at: Set(at),
+        code_mac: Set(code_mac),
+        created_at: Set(at),
+        expires_at: Set(at + ctx.config.session.refresh_token_ttl),
+        revoked_at: Set(None),
+        revoked_because: Set(None),
+    }
+}
+
+/// The tokens of the session's current generation.
+pub async fn tokens(ctx: &Context, session: &row::Model) -> Result<Tokens, Error> {
+    Ok(Tokens {
+        access_token: access_token::sign(ctx, session).await?,
+        expires_in: ctx.config.session.access_token_ttl,
+        refresh_token: RefreshToken::of(session).sign(&ctx.keys),
+    })
+}
+
+/// The session behind an access token, if it still lives.
+pub async fn authenticate(ctx: &Context, token: &str) -> Result<row::Model, Error> {
+    let id = access_token::verify(ctx, token).await?;
+    live(ctx, id).await
+}
+
+/// Exchanges a refresh token for new tokens (RFC 9700 section 4.14: rotation with reuse detection).
+pub async fn refresh(ctx: &Context, token: &str) -> Result<(Tokens, row::Model), Error> {
+    let token = RefreshToken::verify(token, &ctx.keys).ok_or(Error::new(Code::InvalidRefreshToken))?;
+    let mut session = live(ctx, token.session_id).await?;
+    let now = ctx.clock.now();
+    if token.generation == session.generation && rotate(ctx, &session, now).await? {
+        session.generation += 1;
+        return Ok((tokens(ctx, &session).await?, session));
+    }
+    // Read again: another request may just have rotated it.
+    let session = live(ctx, token.session_id).await?;
+    let is_previous = token.generation == session.generation - 1;
+    if is_previous && now.since(session.rotated_at) <= GRACE {
+        return Ok((tokens(ctx, &session).await?, session));
+    }
+    revoke(ctx, session.id, RevokedBecause::Replay).await?;
+    tracing::warn!(session.id = %session.id, user.id = %session.user_id, "session.replay");
+    Err(Error::new(Code::SessionEnded).detail("An old refresh token was used again, so the session was ended."))
+}
+
+/// Ends the session at once, on every node.
+pub async fn revoke(ctx: &Context, id: SessionId, because: RevokedBecause) -> Result<(), Error> {
+    row::Entity::update_many()
+        .set(row::ActiveModel {
+            revoked_at: Set(Some(ctx.clock.now())),
+            revoked_because: Set(Some(because)),
+            ..Default::default()
+        })
+        .filter(row::Column::Id.eq(id))
+        .filter(row::Column::RevokedAt.is_null())
+        .exec(ctx.db.write())
+        .await?;
+    Ok(())
+}
+
+/// The session that this login code made within `window`, while nobody has refreshed it.
+pub async fn of_code(
+    db: &impl ConnectionTrait,
+    code_mac: &[u8],
+    not_before: Timestamp,
+) -> Result<Option<row::Model>, Error> {
+    let session = row::Entity::find()
+        .filter(row::Column::CodeMac.eq(code_mac))
+        .filter(row::Column::CreatedAt.gte(not_before))
+        .filter(row::Column::Generation.eq(1))
+        .filter(row::Column::RevokedAt.is_null())
+        .one(db)
+        .await?;
+    Ok(session)
+}
+
+async fn rotate(ctx: &Context, session: &row::Model, now: Timestamp) -> Result<bool, Error> {
+    let rotated = row::Entity::update_many()
+        .col_expr(row::Column::Generation, row::Column::Generation.into_expr().add(1))
+        .set(row::ActiveModel {
+            rotated_at: Set(now),
+            expires_at: Set(now + ctx.config.session.refresh_token_ttl),
+            ..Default::default()
+        })
+        .filter(row::Column::Id.eq(session.id))
+        .filter(row::Column::Generation.eq(session.generation))
+        .filter(row::Column::RevokedAt.is_null())
+        .exec(ctx.db.write())
+        .await?;
+    Ok(rotated.rows_affected == 1)
+}
+
+async fn live(ctx: &Context, id: SessionId) -> Result<row::Model, Error> {
+    // Read where writes go: a replica or an older snapshot must not keep a revoked session alive.
+    let session = row::Entity::find_by_id(id).one(ctx.db.write()).await?;
+    session
+        .filter(|session| session.revoked_at.is_none() && session.expires_at > ctx.clock.now())
+        .ok_or(Error::new(Code::SessionEnded))
+}

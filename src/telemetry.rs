@@ -1,0 +1,35 @@
+//! Logs and metrics.
+//!
+//! One line for each request and each push, with ids, latency and codes; never a code of `wx.login`, a
+//! token, a key, an openid's messages or a phone number. `RUST_LOG` sets the level, `MAGPIE_LOG_FORMAT`
+//! (`text` or `json`) the form.
+
+use std::sync::OnceLock;
+
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
+
+const DEFAULT_LEVEL: &str = "info,sqlx=warn,sea_orm=warn,sea_orm_migration=warn";
+
+static METRICS: OnceLock<PrometheusHandle> = OnceLock::new();
+
+/// Sets up logs to standard error and the metrics' recorder. Only the first call of a process counts.
+pub fn start() {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(DEFAULT_LEVEL));
+    let json = std::env::var("MAGPIE_LOG_FORMAT").is_ok_and(|format| format == "json");
+    let registry = tracing_subscriber::registry().with(filter);
+    let layer = fmt::layer().with_writer(std::io::stderr);
+    let started =
+        if json { registry.with(layer.json().flatten_event(true)).try_init() } else { registry.with(layer).try_init() };
+    if started.is_ok()
+        && let Ok(handle) = PrometheusBuilder::new().install_recorder()
+    {
+        // The recorder is installed once, so is its handle.
+        let _ = METRICS.set(handle);
+    }
+}
+
+/// All metrics in Prometheus' text format; None when no recorder runs.
+pub fn render_metrics() -> Option<String> {
+    METRICS.get().map(PrometheusHandle::render)
+}

@@ -1,0 +1,18 @@
+//! Only WeChat's protocol: hosts, paths, bodies, answers, error codes, callback signatures. It knows
+//! neither the database nor our words for people and messages; a token is an argument.
+//!
+//! One file for each family of WeChat's APIs. `error.rs` owns the table of error codes and what each
+//! means for us.
+
+mod answer;
+mod client;
+
+pub mod access_token;
+pub mod callback;
+pub mod error;
+pub mod login;
+pub mod subscribe_message;
+pub mod template;
+
+pub use client::{Client, ClientError};
+pub use error::{Error, Refusal, Verdict};

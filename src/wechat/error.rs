@@ -1,0 +1,96 @@
+//! What can go wrong in a call to WeChat, and the one table of WeChat's error codes.
+
+mod table;
+
+use entity::notification::Reason;
+
+pub use table::{Entry, TABLE};
+
+/// Why a call did not give what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// WeChat answered with an error code: a definite no.
+    #[error("WeChat refused: {0}")]
+    Refused(Refusal),
+    /// The connection was never made: nothing was carried out.
+    #[error("WeChat cannot be reached")]
+    NotSent(#[source] reqwest::Error),
+    /// The request may have been carried out, but no answer came.
+    #[error("WeChat did not answer")]
+    NoAnswer(#[source] reqwest::Error),
+    /// An answer came that says nothing certain: a gateway's page, a cut JSON.
+    #[error("WeChat's answer (status {status}) cannot be understood: {problem}")]
+    Garbled { status: u16, problem: String },
+}
+
+impl Error {
+    /// Whether the time ran out, rather than the connection breaking.
+    pub fn is_timeout(&self) -> bool {
+        matches!(self, Self::NotSent(error) | Self::NoAnswer(error) if error.is_timeout())
+    }
+
+    /// The code WeChat refused with.
+    pub fn refusal(&self) -> Option<&Refusal> {
+        match self {
+            Self::Refused(refusal) => Some(refusal),
+            _ => None,
+        }
+    }
+}
+
+/// WeChat's definite no.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{errcode} {errmsg}")]
+pub struct Refusal {
+    pub errcode: i64,
+    /// WeChat's text without the request id.
+    pub errmsg: String,
+    /// Explains the call at `/cgi-bin/openapi/rid/get` for seven days.
+    pub rid: Option<String>,
+}
+
+impl Refusal {
+    /// Splits the request id off WeChat's text (`… rid: 6201…`).
+    pub fn new(errcode: i64, errmsg: &str) -> Self {
+        let (text, rid) = match errmsg.rsplit_once("rid: ") {
+            Some((text, rid)) => (text, Some(rid.trim().to_owned())),
+            None => (errmsg, None),
+        };
+        let text = text.trim().trim_end_matches(',');
+        Self { errcode, errmsg: text.chars().take(300).collect(), rid: rid.filter(|rid| !rid.is_empty()) }
+    }
+
+    /// What the table says about the code.
+    pub fn entry(&self) -> &'static Entry {
+        table::entry(self.errcode)
+    }
+
+    pub fn verdict(&self) -> Verdict {
+        self.entry().verdict
+    }
+}
+
+/// What an answer means for the message it belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Transient: again after a pause.
+    Retry,
+    /// The token is refused: refresh it and repeat once.
+    RefreshToken,
+    /// The limit of the minute: later, and slower.
+    SlowDown,
+    /// Another message to the same user is under way: a little later.
+    Snooze,
+    /// The quota of the day is gone.
+    PauseApp,
+    /// The user will take no message of this template.
+    NoCredit,
+    /// Permanent for this user.
+    DropUser(Reason),
+    /// Permanent for this template until a person acts.
+    PauseTemplate,
+    /// This request can never succeed as it is.
+    Reject(Reason),
+    /// The account or its configuration is at fault.
+    Operator,
+}

@@ -1,0 +1,51 @@
+//! What a failed call to WeChat means for who asked for it.
+
+use std::time::Duration;
+
+use crate::{
+    error::{Code, Error, WeChatWords},
+    wechat::{self, Refusal, Verdict},
+};
+
+/// WeChat's own words, for `wechat` of the problem.
+pub fn words(refusal: &Refusal) -> WeChatWords {
+    WeChatWords { errcode: refusal.errcode, errmsg: refusal.errmsg.clone(), rid: refusal.rid.clone() }
+}
+
+/// Why code2Session gave no session.
+pub fn of_login(error: &wechat::Error) -> Error {
+    match error.refusal().map(|refusal| refusal.errcode) {
+        Some(40029 | 41008) => with_words(Code::LoginCodeInvalid, error),
+        Some(40163) => with_words(Code::LoginCodeUsed, error),
+        Some(40226) => with_words(Code::LoginRefused, error),
+        Some(45011) => with_words(Code::LoginTooOften, error).retry_after(Duration::from_secs(60)),
+        _ => of_call(error),
+    }
+}
+
+/// Why a call on behalf of an operator or an integrator failed.
+pub fn of_call(error: &wechat::Error) -> Error {
+    match error {
+        wechat::Error::Refused(refusal) => match refusal.verdict() {
+            Verdict::Retry => with_words(Code::WechatBusy, error).retry_after(Duration::from_secs(1)),
+            Verdict::SlowDown => with_words(Code::WechatBusy, error).retry_after(Duration::from_secs(60)),
+            Verdict::Operator | Verdict::RefreshToken | Verdict::PauseApp => {
+                let entry = refusal.entry();
+                with_words(Code::WechatAppError, error).detail(format!("{} ({})", entry.en, entry.zh))
+            }
+            _ => with_words(Code::WechatRefused, error),
+        },
+        wechat::Error::NotSent(_) => failed(Code::WechatUnreachable, error),
+        wechat::Error::NoAnswer(_) => failed(Code::WechatTimeout, error),
+        wechat::Error::Garbled { .. } => failed(Code::WechatBadAnswer, error),
+    }
+}
+
+fn with_words(code: Code, error: &wechat::Error) -> Error {
+    Error::new(code).wechat(error.refusal().map(words))
+}
+
+/// The cause is told in the log; the caller may try again at once with a new code.
+fn failed(code: Code, error: &wechat::Error) -> Error {
+    Error::new(code).because(error.to_string()).retry_after(Duration::from_secs(1))
+}

@@ -1,0 +1,95 @@
+//! The worker: everything that happens without a request.
+//!
+//! | duty | rung by | period |
+//! | --- | --- | --- |
+//! | `delivery.rs`: claim, push, settle | a new notification, a released one | 0.5 s |
+//! | callbacks: process what WeChat posted | a stored callback | 1 s |
+//! | sweep: leases, unknown outcomes, expiry, held receipts | – | 1 s |
+//! | templates: mirror them | start | 1 h |
+//! | clock: agree with PostgreSQL's | start | 30 s |
+//!
+//! Each duty takes no input and is safe at any time on any node, so what a crash leaves behind is
+//! picked up the way everything else is. A duty that dies takes the process with it.
+
+pub mod delivery;
+mod push;
+
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use crate::{callback, context::Context, error::Error, notification::sweep, receipt, template};
+
+/// Runs all duties until `stop`; comes back when the calls in flight have settled.
+pub async fn run(ctx: Context, stop: CancellationToken) {
+    tokio::join!(
+        delivery::run(&ctx, &stop),
+        every(&stop, Duration::from_secs(1), Some(&ctx.wake.callbacks), || async {
+            report("callbacks", callback::process_stored(&ctx).await.map(drop));
+        }),
+        every(&stop, Duration::from_secs(1), None, || async {
+            report("sweep", sweep_once(&ctx).await.map(drop));
+        }),
+        every(&stop, Duration::from_secs(3600), None, || sync_templates(&ctx)),
+        every(&stop, Duration::from_secs(30), None, || agree_on_time(&ctx)),
+    );
+}
+
+/// One round of everything that is due now; gives how much was done. Tests call it until nothing is
+/// left.
+pub async fn step(ctx: &Context) -> Result<usize, Error> {
+    let callbacks = callback::process_stored(ctx).await?;
+    let swept = sweep_once(ctx).await?;
+    Ok(callbacks + swept + delivery::step(ctx).await?)
+}
+
+async fn sweep_once(ctx: &Context) -> Result<usize, Error> {
+    Ok(receipt::match_held(ctx).await? + sweep::sweep(ctx).await?.total())
+}
+
+/// Runs a duty at once, then whenever its bell rings and at least once a period, a little unevenly so
+/// that nodes do not act in step.
+async fn every<F, Fut>(stop: &CancellationToken, period: Duration, bell: Option<&Notify>, mut duty: F)
+where
+    F: FnMut() -> Fut,
+    Fut: Future<Output = ()>,
+{
+    let rung = async || match bell {
+        Some(bell) => bell.notified().await,
+        None => std::future::pending().await,
+    };
+    loop {
+        duty().await;
+        let pause = period.mul_f64(0.9 + 0.2 * rand::random::<f64>());
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = rung() => {}
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+}
+
+/// A duty that failed is tried again at its next turn: the database may be away.
+fn report(duty: &'static str, result: Result<(), Error>) {
+    if let Err(error) = result {
+        tracing::error!(duty, %error, "worker.duty_failed");
+    }
+}
+
+async fn sync_templates(ctx: &Context) {
+    for app in ctx.config.apps.iter().filter(|app| app.kind == crate::config::Kind::MiniProgram) {
+        if let Err(error) = template::sync(ctx, app).await {
+            tracing::warn!(app.id = %app.app_id, %error, "template.sync_failed");
+        }
+    }
+}
+
+/// Leases are measured by the database's clock, so a node whose own clock is wrong does no harm.
+pub async fn agree_on_time(ctx: &Context) {
+    match ctx.db.now().await {
+        Ok(Some(now)) => ctx.clock.agree_with(now),
+        Ok(None) => {}
+        Err(error) => tracing::warn!(%error, "clock.database_unavailable"),
+    }
+}
