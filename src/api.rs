@@ -10,6 +10,7 @@
 //! | `wellknown.rs` | other backends, probes, scrapers |
 
 mod apps;
+mod body;
 mod callback;
 mod events;
 mod login;
@@ -106,7 +107,7 @@ pub fn endpoint(ctx: &Context) -> impl Endpoint + use<> {
     let service = service();
     let ui = service.swagger_ui();
     Route::new()
-        .at("/docs", ui)
+        .nest("/docs", ui)
         .at("/openapi.json", get(wellknown::openapi_document))
         .at("/problems/:code", get(wellknown::problem_page))
         .at("/metrics", get(wellknown::metrics))

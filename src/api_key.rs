@@ -13,9 +13,23 @@ use crate::{
 
 /// Everything a key may be allowed; `admin` is all of them.
 pub const SCOPES: [&str; 17] = [
-    "admin", "apps:read", "apps:write", "audit:read", "events:read", "events:write", "notifications:read",
-    "notifications:write", "rules:read", "rules:write", "templates:read", "templates:write", "token:read",
-    "users:read", "users:write", "webhooks:read", "webhooks:write",
+    "admin",
+    "apps:read",
+    "apps:write",
+    "audit:read",
+    "events:read",
+    "events:write",
+    "notifications:read",
+    "notifications:write",
+    "rules:read",
+    "rules:write",
+    "templates:read",
+    "templates:write",
+    "token:read",
+    "users:read",
+    "users:write",
+    "webhooks:read",
+    "webhooks:write",
 ];
 
 /// How exact `last_used_at` is: a write per request would cost more than it tells.

@@ -12,7 +12,10 @@ use poem::{
     listener::{Acceptor, Listener, TcpListener},
 };
 use sea_orm::{ConnectionTrait, DbErr, TransactionTrait};
-use tokio::{signal::unix::{SignalKind, signal}, task::JoinHandle};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    task::JoinHandle,
+};
 
 use crate::{
     api, app_account,
@@ -21,8 +24,7 @@ use crate::{
     context::Context,
     database::Database,
     error::Error,
-    sealing_key, signing_key, wechat,
-    worker,
+    sealing_key, signing_key, wechat, worker,
 };
 
 /// Why the server did not start or did not go on.

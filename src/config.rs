@@ -114,8 +114,7 @@ impl Config {
     }
 
     fn from_figment(figment: Figment) -> Result<Self, ConfigError> {
-        let mut config: Self =
-            figment.extract().map_err(|error| ConfigError::Unreadable(Box::new(redacted(error))))?;
+        let mut config: Self = figment.extract().map_err(|error| ConfigError::Unreadable(Box::new(redacted(error))))?;
         for (index, app) in config.apps.iter_mut().enumerate() {
             app.read_secret(&format!("apps[{index}]"))?;
         }
@@ -148,10 +147,14 @@ impl Config {
 /// figment quotes the offending value; a value of a secret's key must not reach a terminal.
 fn redacted(mut error: figment::Error) -> figment::Error {
     use figment::error::{Actual, Kind};
-    let secret = error.path.iter().any(|part| part.contains("secret") || part.contains("key") || part.contains("token") || part == "database_url");
+    let secret = error.path.iter().any(|part| {
+        part.contains("secret") || part.contains("key") || part.contains("token") || part == "database_url"
+    });
     if secret {
         match &mut error.kind {
-            Kind::InvalidType(actual, _) | Kind::InvalidValue(actual, _) => *actual = Actual::Other("a hidden value".into()),
+            Kind::InvalidType(actual, _) | Kind::InvalidValue(actual, _) => {
+                *actual = Actual::Other("a hidden value".into())
+            }
             _ => {}
         }
     }

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use entity::Timestamp;
+use sea_orm::sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
 use sea_orm::{
     ConnectOptions, ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, SqliteTransactionMode,
     Statement, TransactionOptions, TransactionTrait,
 };
-use sea_orm::sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
 use secrecy::ExposeSecret;
 
 use crate::config::Config;
@@ -100,4 +100,3 @@ fn sqlite(config: &Config, connections: u32, reader: bool) -> ConnectOptions {
     });
     options
 }
-

@@ -3,7 +3,11 @@
 
 mod steps;
 
-use std::{io, net::SocketAddr, path::{Path, PathBuf}};
+use std::{
+    io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
 use entity::rule as rule_rows;
 use secrecy::ExposeSecret;
@@ -16,7 +20,8 @@ use crate::{
     config::Config,
     context::Context,
     error::Error,
-    rule, secret::{MasterKeys, base64_url, random},
+    rule,
+    secret::{MasterKeys, base64_url, random},
     telemetry, template,
 };
 
@@ -55,7 +60,13 @@ pub async fn run(options: Options) -> Result<(), StartError> {
         state_file: Some(PathBuf::from(SANDBOX_STATE_FILE)),
     });
     let sandbox = sandbox.await.map_err(|error| {
-        io::Error::new(error.kind(), format!("cannot start the simulator on {}: {error}; choose another address with --sandbox-listen", options.sandbox_listen))
+        io::Error::new(
+            error.kind(),
+            format!(
+                "cannot start the simulator on {}: {error}; choose another address with --sandbox-listen",
+                options.sandbox_listen
+            ),
+        )
     })?;
     let config = Config::from_toml(&configuration(&options, &keys, &sandbox.url(), &app.secret))?;
     let ctx = app::build(config, Clock::system()).await?;
@@ -140,7 +151,8 @@ impl DevKeys {
         {
             return Ok(Self { master_key: master_key.into(), callback_token: callback_token.into() });
         }
-        let alphanumeric: String = base64_url(&random::<32>()).chars().filter(char::is_ascii_alphanumeric).take(24).collect();
+        let alphanumeric: String =
+            base64_url(&random::<32>()).chars().filter(char::is_ascii_alphanumeric).take(24).collect();
         let keys = Self { master_key: MasterKeys::generate(), callback_token: alphanumeric };
         write_private(path, &format!("{}\n{}\n", keys.master_key, keys.callback_token))?;
         Ok(keys)

@@ -12,11 +12,13 @@ mod plan;
 
 use std::collections::{HashMap, HashSet};
 
-use entity::{EventId, NotificationId, RuleId, Timestamp, UserId, event as row, notification::{self, Reason, State}};
+use entity::{
+    EventId, NotificationId, RuleId, Timestamp, UserId, event as row,
+    notification::{self, Reason, State},
+};
 use sea_orm::{
     ActiveValue::Set, ColumnTrait, DatabaseTransaction, EntityTrait, ExprTrait, IntoActiveModel, QueryFilter,
-    QuerySelect, SqlErr,
-    sea_query::Condition,
+    QuerySelect, SqlErr, sea_query::Condition,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
@@ -214,7 +216,8 @@ fn body_hash(event: &Incoming) -> Vec<u8> {
     fn sorted(value: &Json) -> Json {
         match value {
             Json::Object(map) => {
-                let sorted_map: std::collections::BTreeMap<_, _> = map.iter().map(|(k, v)| (k.clone(), sorted(v))).collect();
+                let sorted_map: std::collections::BTreeMap<_, _> =
+                    map.iter().map(|(k, v)| (k.clone(), sorted(v))).collect();
                 Json::Object(sorted_map.into_iter().collect())
             }
             Json::Array(items) => Json::Array(items.iter().map(sorted).collect()),

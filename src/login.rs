@@ -100,7 +100,8 @@ fn mini_program<'a>(ctx: &'a Context, app_id: &str) -> Result<&'a App, Error> {
     if app.kind == Kind::MiniProgram {
         Ok(app)
     } else {
-        Err(Error::new(Code::AppNotFound).detail("This app is a service account; only Mini Programs log in with a code."))
+        Err(Error::new(Code::AppNotFound)
+            .detail("This app is a service account; only Mini Programs log in with a code."))
     }
 }
 

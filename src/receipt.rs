@@ -11,8 +11,9 @@ use entity::{
     receipt as row,
 };
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, IntoActiveModel, QueryFilter,
-    QueryOrder, QuerySelect,
+    ActiveValue::Set,
+    ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder,
+    QuerySelect,
     sea_query::{Condition, Expr, ExprTrait},
 };
 
@@ -147,7 +148,8 @@ async fn write(
     now: Timestamp,
 ) -> Result<(), Error> {
     let delivered = receipt.errcode == 0 && receipt.status == "success";
-    let mut change = notification::ActiveModel { finished_at: Set(Some(now)), lease_token: Set(None), ..Default::default() };
+    let mut change =
+        notification::ActiveModel { finished_at: Set(Some(now)), lease_token: Set(None), ..Default::default() };
     if message.sent_at.is_none() {
         change.sent_at = Set(Some(now));
     }

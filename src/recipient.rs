@@ -105,15 +105,21 @@ async fn by_identity_table(
     recipients: &[&Recipient],
     users: &mut HashMap<Recipient, UserId>,
 ) -> Result<(), Error> {
-    let openids = recipients.iter().filter_map(|r| if let Recipient::Openid { openid, .. } = r { Some(openid.clone()) } else { None });
-    let unionids = recipients.iter().filter_map(|r| if let Recipient::Unionid(id) = r { Some(id.clone()) } else { None });
+    let openids = recipients
+        .iter()
+        .filter_map(|r| if let Recipient::Openid { openid, .. } = r { Some(openid.clone()) } else { None });
+    let unionids =
+        recipients.iter().filter_map(|r| if let Recipient::Unionid(id) = r { Some(id.clone()) } else { None });
     let (openids, unionids): (Vec<_>, Vec<_>) = (openids.collect(), unionids.collect());
     if openids.is_empty() && unionids.is_empty() {
         return Ok(());
     }
     // openid first: it is indexed behind the app, so the apps named are part of the condition.
-    let apps = recipients.iter().filter_map(|r| if let Recipient::Openid { app_id, .. } = r { Some(app_id.clone()) } else { None });
-    let by_openid = identity::Column::AppId.is_in(apps.collect::<Vec<_>>()).and(identity::Column::Openid.is_in(openids));
+    let apps = recipients
+        .iter()
+        .filter_map(|r| if let Recipient::Openid { app_id, .. } = r { Some(app_id.clone()) } else { None });
+    let by_openid =
+        identity::Column::AppId.is_in(apps.collect::<Vec<_>>()).and(identity::Column::Openid.is_in(openids));
     let wanted = by_openid.or(identity::Column::Unionid.is_in(unionids));
     for row in identity::Entity::find().filter(wanted).all(db).await? {
         let openid = Recipient::Openid { app_id: row.app_id, openid: row.openid };

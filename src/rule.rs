@@ -109,11 +109,7 @@ pub async fn current(ctx: &Context, tx: &DatabaseTransaction) -> Result<Arc<Vec<
     {
         return Ok(rules.clone());
     }
-    let rows = row::Entity::find()
-        .filter(row::Column::Enabled.eq(true))
-        .order_by_asc(row::Column::Id)
-        .all(tx)
-        .await?;
+    let rows = row::Entity::find().filter(row::Column::Enabled.eq(true)).order_by_asc(row::Column::Id).all(tx).await?;
     let rules = Arc::new(rows.into_iter().filter_map(compile).collect::<Vec<_>>());
     *cache.0.write().unwrap_or_else(PoisonError::into_inner) = Some((revision, rules.clone()));
     Ok(rules)

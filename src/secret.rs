@@ -100,9 +100,7 @@ impl MasterKeys {
 
     /// Whether `tag` is the MAC of `data` under any of the keys, in constant time.
     pub fn mac_matches(&self, purpose: &str, data: &[u8], tag: &[u8]) -> bool {
-        self.0.iter().fold(false, |found, key| {
-            found | bool::from(mac_with(key, purpose, data).as_slice().ct_eq(tag))
-        })
+        self.0.iter().fold(false, |found, key| found | bool::from(mac_with(key, purpose, data).as_slice().ct_eq(tag)))
     }
 }
 
@@ -205,7 +203,9 @@ mod tests {
 
     #[test]
     fn weak_and_broken_keys_are_refused_with_the_cure() {
-        for text in ["", "short", &general_purpose::STANDARD.encode([7; 32]), &general_purpose::STANDARD.encode([1; 31])] {
+        for text in
+            ["", "short", &general_purpose::STANDARD.encode([7; 32]), &general_purpose::STANDARD.encode([1; 31])]
+        {
             let error = MasterKeys::parse(&text.to_owned().into()).err().expect("refused");
             assert!(error.to_string().contains("openssl rand -base64 32"), "{error}");
         }

@@ -6,7 +6,7 @@
 
 use std::sync::OnceLock;
 
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
 
 const DEFAULT_LEVEL: &str = "info,sqlx=warn,sea_orm=warn,sea_orm_migration=warn";
@@ -22,11 +22,17 @@ pub fn start() {
     let started =
         if json { registry.with(layer.json().flatten_event(true)).try_init() } else { registry.with(layer).try_init() };
     if started.is_ok()
-        && let Ok(handle) = PrometheusBuilder::new().install_recorder()
+        && let Ok(handle) = recorder()
     {
         // The recorder is installed once, so is its handle.
         let _ = METRICS.set(handle);
     }
+}
+
+/// Durations as histograms, so that several nodes can be added up.
+fn recorder() -> Result<PrometheusHandle, BuildError> {
+    const SECONDS: [f64; 11] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
+    PrometheusBuilder::new().set_buckets(&SECONDS)?.install_recorder()
 }
 
 /// All metrics in Prometheus' text format; None when no recorder runs.

@@ -3,8 +3,7 @@
 use entity::{IdentityId, Timestamp, UserId, identity, notification, session, user};
 use sea_orm::{
     ActiveValue::Set, ColumnTrait, ConnectionTrait, DatabaseTransaction, DbBackend, EntityTrait, QueryFilter,
-    QuerySelect, QueryTrait, Statement,
-    sea_query::Expr,
+    QuerySelect, QueryTrait, Statement, sea_query::Expr,
 };
 use uuid::Uuid;
 
@@ -31,10 +30,7 @@ pub async fn create(tx: &DatabaseTransaction, now: Timestamp) -> Result<UserId, 
 
 /// Lets one transaction at a time deal with a person, so that two first logins of one person in two
 /// apps do not make two users. SQLite has one writer anyway.
-pub async fn lock_persons<'a>(
-    tx: &DatabaseTransaction,
-    unionids: impl Iterator<Item = &'a str>,
-) -> Result<(), Error> {
+pub async fn lock_persons<'a>(tx: &DatabaseTransaction, unionids: impl Iterator<Item = &'a str>) -> Result<(), Error> {
     if tx.get_database_backend() != DbBackend::Postgres {
         return Ok(());
     }

@@ -15,7 +15,7 @@ pub struct Model {
     pub openid: String,
     /// The same for all identities of a person whose apps share an Open Platform account.
     pub unionid: Option<String>,
-    /// WeChat's session_key, sealed under the master key with the identity's id as context.
+    /// WeChat's `session_key`, sealed under the master key with the identity's id as context.
     pub session_key: Option<Vec<u8>>,
     /// When the login that gave `session_key` began: an older login never overwrites a newer key.
     pub session_key_at: Option<Timestamp>,

@@ -23,5 +23,7 @@ pub mod template;
 pub mod timestamp;
 pub mod user;
 
-pub use id::{ApiKeyId, CallbackId, ConsentId, EventId, IdentityId, NotificationId, ReceiptId, RuleId, SessionId, UserId};
+pub use id::{
+    ApiKeyId, CallbackId, ConsentId, EventId, IdentityId, NotificationId, ReceiptId, RuleId, SessionId, UserId,
+};
 pub use timestamp::Timestamp;

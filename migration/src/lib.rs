@@ -1,8 +1,8 @@
 //! The schema, one reversible change a file, in string names only: an old migration keeps its
 //! meaning when an entity changes. The same files make SQLite and PostgreSQL.
 
-use sea_orm_migration::prelude::*;
 pub use sea_orm_migration::MigratorTrait;
+use sea_orm_migration::prelude::*;
 
 mod m0001_people;
 mod m0002_keys;

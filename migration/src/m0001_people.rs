@@ -41,9 +41,7 @@ impl MigrationTrait for Migration {
         manager.create_index(index("identity", &["app_id", "openid"]).unique().take()).await?;
         manager.create_index(index("identity", &["user_id"])).await?;
         manager
-            .create_index(
-                index("identity", &["unionid"]).cond_where(Expr::col("unionid").is_not_null()).take(),
-            )
+            .create_index(index("identity", &["unionid"]).cond_where(Expr::col("unionid").is_not_null()).take())
             .await?;
         manager
             .create_table(

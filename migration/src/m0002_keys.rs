@@ -52,18 +52,12 @@ impl MigrationTrait for Migration {
             .await?;
         manager
             .create_table(
-                Table::create()
-                    .table("revision")
-                    .col(string("name").primary_key())
-                    .col(big_integer("revision"))
-                    .take(),
+                Table::create().table("revision").col(string("name").primary_key()).col(big_integer("revision")).take(),
             )
             .await?;
         let mut rows = Query::insert();
         rows.into_table("revision").columns(["name", "revision"]);
-        for name in ["rule"] {
-            rows.values_panic([name.into(), 1.into()]);
-        }
+        rows.values_panic(["rule".into(), 1.into()]);
         manager.execute(rows).await
     }
 

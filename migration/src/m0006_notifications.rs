@@ -49,9 +49,7 @@ impl MigrationTrait for Migration {
             )
             .await?;
         // One notification per event, rule and identity; also lists an event's notifications.
-        manager
-            .create_index(index("notification", &["event_id", "rule_id", "identity_id"]).unique().take())
-            .await?;
+        manager.create_index(index("notification", &["event_id", "rule_id", "identity_id"]).unique().take()).await?;
         // A user's inbox, and the candidates of a receipt that names no message.
         manager.create_index(index("notification", &["identity_id"])).await?;
         // The claim: app by app, the highest priority first, then the longest due.
@@ -69,9 +67,7 @@ impl MigrationTrait for Migration {
             .await?;
         // Leases that ran out.
         manager
-            .create_index(
-                index("notification", &["lease_until"]).cond_where(Expr::col("state").eq("sending")).take(),
-            )
+            .create_index(index("notification", &["lease_until"]).cond_where(Expr::col("state").eq("sending")).take())
             .await?;
         // Identities with a call in flight.
         manager
@@ -86,9 +82,7 @@ impl MigrationTrait for Migration {
             .await?;
         // Unknown outcomes that must be decided.
         manager
-            .create_index(
-                index("notification", &["due_at"]).cond_where(Expr::col("state").eq("unsure")).take(),
-            )
+            .create_index(index("notification", &["due_at"]).cond_where(Expr::col("state").eq("unsure")).take())
             .await?;
         // What was not sent in time.
         manager
@@ -101,9 +95,7 @@ impl MigrationTrait for Migration {
         // Receipts that name the message.
         manager
             .create_index(
-                index("notification", &["message_id"])
-                    .cond_where(Expr::col("message_id").is_not_null())
-                    .take(),
+                index("notification", &["message_id"]).cond_where(Expr::col("message_id").is_not_null()).take(),
             )
             .await?;
         manager

@@ -27,9 +27,7 @@ impl MigrationTrait for Migration {
             .await?;
         // What is still to be processed.
         manager
-            .create_index(
-                index("callback", &["received_at"]).cond_where(Expr::col("processed_at").is_null()).take(),
-            )
+            .create_index(index("callback", &["received_at"]).cond_where(Expr::col("processed_at").is_null()).take())
             .await?;
         manager
             .create_table(
@@ -50,18 +48,12 @@ impl MigrationTrait for Migration {
             .await?;
         manager
             .create_index(
-                index("receipt", &["notification_id"])
-                    .cond_where(Expr::col("notification_id").is_not_null())
-                    .take(),
+                index("receipt", &["notification_id"]).cond_where(Expr::col("notification_id").is_not_null()).take(),
             )
             .await?;
         // Receipts held until every candidate has settled.
         manager
-            .create_index(
-                index("receipt", &["received_at"])
-                    .cond_where(Expr::col("notification_id").is_null())
-                    .take(),
-            )
+            .create_index(index("receipt", &["received_at"]).cond_where(Expr::col("notification_id").is_null()).take())
             .await
     }
 

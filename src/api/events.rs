@@ -10,10 +10,12 @@ use poem_openapi::{
     payload::Json,
     types::{Any, Example},
 };
+use serde::Deserialize;
 use serde_json::Value;
 
 use super::{
     Tag,
+    body::Body,
     object::{Reason, State},
     page,
     principal::Key,
@@ -32,7 +34,8 @@ use crate::{
 pub struct EventsApi;
 
 /// An event in plain JSON.
-#[derive(Object)]
+#[derive(Object, Deserialize)]
+#[serde(deny_unknown_fields)]
 #[oai(deny_unknown_fields, example)]
 struct PlainEvent {
     /// Who says it, such as `shop`.
@@ -41,6 +44,7 @@ struct PlainEvent {
     id: String,
     /// What happened, such as `order.shipped`.
     #[oai(rename = "type")]
+    #[serde(rename = "type")]
     event_type: String,
     /// When it happened; now when missing.
     time: Option<Time>,
@@ -67,7 +71,8 @@ impl Example for PlainEvent {
 }
 
 /// One reference or a list of them.
-#[derive(Union)]
+#[derive(Union, Deserialize)]
+#[serde(untagged, expecting = "one reference or a list of references")]
 #[oai(one_of)]
 enum Recipients {
     One(String),
@@ -75,13 +80,14 @@ enum Recipients {
 }
 
 /// An event in structured mode (CloudEvents 1.0, JSON format).
-#[derive(Object)]
+#[derive(Object, Deserialize)]
 struct CloudEvent {
     /// `1.0`
     specversion: String,
     id: String,
     source: String,
     #[oai(rename = "type")]
+    #[serde(rename = "type")]
     event_type: String,
     time: Option<Time>,
     /// Whom to tell, when there is no `to`.
@@ -96,9 +102,9 @@ struct CloudEvent {
 #[derive(ApiRequest)]
 enum EventBody {
     #[oai(content_type = "application/json")]
-    Plain(Json<PlainEvent>),
+    Plain(Body<PlainEvent>),
     #[oai(content_type = "application/cloudevents+json")]
-    CloudEvent(Json<CloudEvent>),
+    CloudEvent(Body<CloudEvent>),
 }
 
 #[derive(Clone, Copy, Enum)]

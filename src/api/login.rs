@@ -4,12 +4,15 @@ use entity::session::RevokedBecause;
 use poem::{Request, web::Data};
 use poem_openapi::{ApiResponse, Object, OpenApi, param::Path, payload::Json};
 
-use super::{Tag, principal::User, problem::Failure, rate_limit, request};
+use serde::Deserialize;
+
+use super::{Tag, body::Body, principal::User, problem::Failure, rate_limit, request};
 use crate::{context::Context, login, session};
 
 pub struct LoginApi;
 
-#[derive(Object)]
+#[derive(Object, Deserialize)]
+#[serde(deny_unknown_fields)]
 #[oai(deny_unknown_fields, example)]
 struct LoginRequest {
     /// What `wx.login` gave; lives five minutes and works once.
@@ -47,7 +50,8 @@ struct UserAnswer {
     is_new: Option<bool>,
 }
 
-#[derive(Object)]
+#[derive(Object, Deserialize)]
+#[serde(deny_unknown_fields)]
 #[oai(deny_unknown_fields)]
 struct RefreshRequest {
     refresh_token: String,
@@ -73,10 +77,10 @@ impl LoginApi {
         raw: &Request,
         /// The AppID of the Mini Program.
         app_id: Path<String>,
-        body: Json<LoginRequest>,
+        Body(body): Body<LoginRequest>,
     ) -> Result<Json<TokenAnswer>, Failure> {
         rate_limit::login(ctx, raw)?;
-        let done = login::log_in(ctx, &app_id.0, &body.0.code).await?;
+        let done = login::log_in(ctx, &app_id.0, &body.code).await?;
         request::signed_in(done.user_id);
         let user = UserAnswer { id: done.user_id.to_string(), app_id: done.app_id, is_new: Some(done.is_new) };
         Ok(Json(answer(done.tokens, user)))
@@ -90,9 +94,9 @@ impl LoginApi {
     async fn refresh(
         &self,
         Data(ctx): Data<&Context>,
-        body: Json<RefreshRequest>,
+        Body(body): Body<RefreshRequest>,
     ) -> Result<Json<TokenAnswer>, Failure> {
-        let (tokens, session) = session::refresh(ctx, &body.0.refresh_token).await?;
+        let (tokens, session) = session::refresh(ctx, &body.refresh_token).await?;
         request::signed_in(session.user_id);
         let user = UserAnswer { id: session.user_id.to_string(), app_id: session.app_id, is_new: None };
         Ok(Json(answer(tokens, user)))

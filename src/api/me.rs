@@ -6,8 +6,11 @@ use entity::{NotificationId, credit};
 use poem::web::Data;
 use poem_openapi::{Object, OpenApi, param::Query, payload::Json, types::Example};
 
+use serde::Deserialize;
+
 use super::{
     Tag,
+    body::Body,
     object::{ConsentKind, Notification, NotificationList, TemplateKind},
     page::Page,
     principal::User,
@@ -23,7 +26,8 @@ use crate::{
 pub struct MeApi;
 
 /// What the user answered to `wx.requestSubscribeMessage`.
-#[derive(Object)]
+#[derive(Object, Deserialize)]
+#[serde(deny_unknown_fields)]
 #[oai(deny_unknown_fields, example)]
 struct SubscriptionReport {
     /// Your own id of this tap: a repeated report changes nothing.
@@ -83,12 +87,12 @@ impl MeApi {
         &self,
         Data(ctx): Data<&Context>,
         user: User,
-        body: Json<SubscriptionReport>,
+        Body(body): Body<SubscriptionReport>,
     ) -> Result<Json<Balances>, Failure> {
         let report = report::Report {
-            report_id: body.0.report_id,
-            results: body.0.results.into_iter().collect(),
-            tapped_at: body.0.tapped_at.map(|time| time.0),
+            report_id: body.report_id,
+            results: body.results.into_iter().collect(),
+            tapped_at: body.tapped_at.map(|time| time.0),
         };
         let reported = report::report(ctx, &user.0, &report).await?;
         let ignored: BTreeMap<_, _> = reported.ignored.into_iter().collect();

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use entity::{consent, notification as rows, rule as rule_rows, template};
 use poem_openapi::{Enum, Object};
 
+use serde::Deserialize;
+
 use super::{request, time::Time};
 use crate::notification::sentence;
 
@@ -12,7 +14,8 @@ use crate::notification::sentence;
 macro_rules! words {
     ($(#[$doc:meta])* $name:ident = $row:ty { $($variant:ident),* $(,)? }) => {
         $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Enum, Deserialize)]
+        #[serde(rename_all = "snake_case")]
         #[oai(rename_all = "snake_case")]
         pub enum $name { $($variant),* }
 
@@ -68,7 +71,8 @@ words!(
 );
 
 /// Where a service account's message leads.
-#[derive(Clone, Debug, Object)]
+#[derive(Clone, Debug, Object, Deserialize)]
+#[serde(deny_unknown_fields)]
 #[oai(deny_unknown_fields)]
 pub struct MiniProgramLink {
     /// The AppID of a Mini Program that is linked to the service account.

@@ -42,9 +42,8 @@ impl<Id: FromStr> Page<Id> {
 
 /// Reads an id of a path or parameter; one that cannot be an id is simply not there.
 pub fn id<Id: FromStr>(text: &str, what: &str) -> Result<Id, Failure> {
-    text.parse().map_err(|_| {
-        Error::new(crate::error::Code::NotFound).detail(format!("There is no {what} {text}.")).into()
-    })
+    text.parse()
+        .map_err(|_| Error::new(crate::error::Code::NotFound).detail(format!("There is no {what} {text}.")).into())
 }
 
 /// Reads an optional id of a query parameter.

@@ -1,13 +1,12 @@
 //! Limits per caller (governor: GCRA), of this node. A limit of 0 is none.
 
-use std::{
-    net::IpAddr,
-    num::NonZeroU32,
-    sync::OnceLock,
-    time::Duration,
-};
+use std::{net::IpAddr, num::NonZeroU32, sync::OnceLock, time::Duration};
 
-use governor::{Quota, RateLimiter, clock::{Clock, DefaultClock}, state::keyed::DefaultKeyedStateStore};
+use governor::{
+    Quota, RateLimiter,
+    clock::{Clock, DefaultClock},
+    state::keyed::DefaultKeyedStateStore,
+};
 use poem::Request;
 
 use super::problem::Failure;

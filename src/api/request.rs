@@ -1,16 +1,15 @@
 //! What every request goes through: an id, the body's limit, the one shape of errors, one log line.
 
-use std::{
-    cell::RefCell,
-    sync::Arc,
-};
+use std::{cell::RefCell, sync::Arc};
 
 use poem::{
     Endpoint, Error as PoemError, IntoResponse, Request, Response, Result,
     error::{MethodNotAllowedError, NotFoundError, ReadBodyError},
     http::{HeaderMap, HeaderValue, StatusCode, header},
 };
-use poem_openapi::error::{AuthorizationError, ContentTypeError, ParseParamError, ParsePathError, ParseRequestPayloadError};
+use poem_openapi::error::{
+    AuthorizationError, ContentTypeError, ParseParamError, ParsePathError, ParseRequestPayloadError,
+};
 use uuid::Uuid;
 
 use super::problem::Failure;
@@ -93,11 +92,18 @@ async fn answer<E: Endpoint>(next: Arc<E>, request: Request, limit: usize) -> Re
     if !headers.contains_key(header::CACHE_CONTROL) {
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     }
+    let status = response.status().as_u16();
+    metrics::histogram!(
+        "http_server_request_duration_seconds",
+        "http_request_method" => method.to_string(),
+        "http_response_status_code" => status.to_string()
+    )
+    .record(stopwatch.elapsed());
     tracing::info!(
         request.id = id(),
         http.request.method = %method,
         url.path = path(),
-        http.response.status_code = response.status().as_u16(),
+        http.response.status_code = status,
         principal = FACTS.try_with(|facts| facts.principal.borrow().clone()).ok().flatten(),
         duration_ms = stopwatch.millis(),
         "request"
@@ -109,7 +115,21 @@ async fn answer<E: Endpoint>(next: Arc<E>, request: Request, limit: usize) -> Re
 async fn limited(mut request: Request, limit: usize) -> Result<Request> {
     let body = request.take_body().into_bytes_limit(limit).await?;
     request.set_body(body);
+    without_charset(request.headers_mut());
     Ok(request)
+}
+
+/// poem-openapi compares the media types of alternatives to the letter, so `; charset=utf-8`, which JSON
+/// implies anyway (RFC 8259), is taken off.
+fn without_charset(headers: &mut HeaderMap) {
+    let plain = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).and_then(|kind| {
+        let (kind, parameter) = kind.split_once(';')?;
+        let utf8 = ["charset=utf-8", "charset=\"utf-8\""].contains(&parameter.trim().to_ascii_lowercase().as_str());
+        HeaderValue::from_str(kind.trim()).ok().filter(|_| utf8)
+    });
+    if let Some(plain) = plain {
+        headers.insert(header::CONTENT_TYPE, plain);
+    }
 }
 
 fn request_id(headers: &HeaderMap) -> String {
@@ -122,7 +142,9 @@ fn request_id(headers: &HeaderMap) -> String {
 fn reads_chinese(headers: &HeaderMap) -> bool {
     let languages = headers.get(header::ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let mut languages = languages.split(',').map(|part| part.trim().to_ascii_lowercase());
-    languages.find(|language| language.starts_with("zh") || language.starts_with("en")).is_some_and(|l| l.starts_with("zh"))
+    languages
+        .find(|language| language.starts_with("zh") || language.starts_with("en"))
+        .is_some_and(|l| l.starts_with("zh"))
 }
 
 /// What poem itself refused, in our own shape.
@@ -135,7 +157,9 @@ fn our_error(error: &PoemError) -> Error {
         return Error::new(Code::MalformedJson).detail(format!("{}.", error.reason));
     }
     if let Some(error) = error.downcast_ref::<ParseParamError>() {
-        return Error::fields(Code::InvalidRequest, vec![FieldError::new(error.name, error.reason.clone())]);
+        // `failed to parse "State": Expect a valid value (occurred while parsing …)`
+        let reason = error.reason.split(" (occurred while").next().unwrap_or_default();
+        return Error::fields(Code::InvalidRequest, vec![FieldError::new(error.name, reason)]);
     }
     if let Some(error) = error.downcast_ref::<ParsePathError>() {
         return Error::fields(Code::InvalidRequest, vec![FieldError::new(error.name, error.reason.clone())]);

@@ -11,8 +11,11 @@ use poem_openapi::{
     types::Example,
 };
 
+use serde::Deserialize;
+
 use super::{
     Tag,
+    body::Body,
     object::{MiniProgramLink, NoCredit, Overflow, Unsure},
     page::{self, Page},
     principal::Key,
@@ -27,7 +30,8 @@ use crate::{
 pub struct RulesApi;
 
 /// What a rule says.
-#[derive(Object)]
+#[derive(Object, Deserialize)]
+#[serde(deny_unknown_fields)]
 #[oai(deny_unknown_fields, example)]
 struct RuleBody {
     name: String,
@@ -49,10 +53,13 @@ struct RuleBody {
     /// Computes the recipients instead of the event naming them: `external:{{ data.buyer_id }}`.
     recipients: Option<String>,
     #[oai(default = "default_no_credit")]
+    #[serde(default = "default_no_credit")]
     no_credit: NoCredit,
     #[oai(default = "default_unsure")]
+    #[serde(default = "default_unsure")]
     unsure: Unsure,
     #[oai(default = "default_overflow")]
+    #[serde(default = "default_overflow")]
     overflow: Overflow,
     /// How long a message is worth sending; 72 hours when missing.
     ttl_seconds: Option<i64>,
@@ -60,8 +67,10 @@ struct RuleBody {
     delay_seconds: Option<i64>,
     /// -100 to 100; higher goes first.
     #[oai(default)]
+    #[serde(default)]
     priority: i32,
     #[oai(default = "default_enabled")]
+    #[serde(default = "default_enabled")]
     enabled: bool,
 }
 
@@ -168,9 +177,14 @@ impl RulesApi {
     ///
     /// Checked against the template's fields before it is stored; `errors` names each fault. Needs `rules:write`.
     #[oai(path = "/", method = "post", operation_id = "create_rule")]
-    async fn create(&self, Data(ctx): Data<&Context>, key: Key, body: Json<RuleBody>) -> Result<Created, Failure> {
+    async fn create(
+        &self,
+        Data(ctx): Data<&Context>,
+        key: Key,
+        Body(body): Body<RuleBody>,
+    ) -> Result<Created, Failure> {
         key.require("rules:write")?;
-        let row = rule::create(ctx, body.0.into()).await?;
+        let row = rule::create(ctx, body.into()).await?;
         Ok(Created::Rule(Json(row.into())))
     }
 
@@ -199,10 +213,10 @@ impl RulesApi {
         key: Key,
         /// `rul_…`
         rule_id: Path<String>,
-        body: Json<RuleBody>,
+        Body(body): Body<RuleBody>,
     ) -> Result<Json<Rule>, Failure> {
         key.require("rules:write")?;
-        Ok(Json(rule::replace(ctx, page::id(&rule_id.0, "rule")?, body.0.into()).await?.into()))
+        Ok(Json(rule::replace(ctx, page::id(&rule_id.0, "rule")?, body.into()).await?.into()))
     }
 
     /// Delete a rule

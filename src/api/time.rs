@@ -49,12 +49,22 @@ impl ParseFromJSON for Time {
 
 impl ParseFromParameter for Time {
     fn parse_from_parameter(text: &str) -> ParseResult<Self> {
-        clock::from_rfc3339(text).map(Self).ok_or_else(|| ParseError::custom("must be a time such as 2026-01-02T03:04:05Z"))
+        clock::from_rfc3339(text)
+            .map(Self)
+            .ok_or_else(|| ParseError::custom("must be a time such as 2026-01-02T03:04:05Z"))
     }
 }
 
 impl ToJSON for Time {
     fn to_json(&self) -> Option<Value> {
         Some(Value::String(clock::rfc3339(self.0)))
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Time {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let wrong = || serde::de::Error::custom("must be a time such as 2026-01-02T03:04:05Z");
+        clock::from_rfc3339(&text).map(Self).ok_or_else(wrong)
     }
 }

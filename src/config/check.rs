@@ -55,9 +55,6 @@ fn timing(config: &Config) -> Result<(), ConfigError> {
     if delivery.lease >= delivery.unsure_deadline {
         return Err(refused("delivery.unsure_deadline", "must be longer than delivery.lease"));
     }
-    if config.wechat.connect_timeout > delivery.request_timeout {
-        return Err(refused("wechat.connect_timeout", "must not be longer than delivery.request_timeout"));
-    }
     if delivery.back_off_initial.is_zero() || delivery.back_off_initial > delivery.back_off_max {
         return Err(refused("delivery.back_off_initial", "must be above 0 and at most delivery.back_off_max"));
     }
@@ -79,16 +76,25 @@ fn timing(config: &Config) -> Result<(), ConfigError> {
 
 fn app(key: &str, app: &App) -> Result<(), ConfigError> {
     if app.app_id.is_empty() || !app.app_id.chars().all(|c| c.is_ascii_alphanumeric()) {
-        return Err(refused(&format!("{key}.app_id"), "must be the AppID from WeChat's console, wx and 16 letters or digits"));
+        return Err(refused(
+            &format!("{key}.app_id"),
+            "must be the AppID from WeChat's console, wx and 16 letters or digits",
+        ));
     }
     let secret = app.secret().expose_secret();
     if secret.len() < 16 || is_placeholder(secret) {
-        return Err(refused(&format!("{key}.secret"), "is missing or too short; copy the AppSecret from WeChat's console, or name secret_file"));
+        return Err(refused(
+            &format!("{key}.secret"),
+            "is missing or too short; copy the AppSecret from WeChat's console, or name secret_file",
+        ));
     }
     if let Some(token) = &app.callback_token {
         let token = token.expose_secret();
         if !(3..=32).contains(&token.len()) || !token.chars().all(|c| c.is_ascii_alphanumeric()) {
-            return Err(refused(&format!("{key}.callback_token"), "must be the 3 to 32 letters and digits entered in WeChat's console"));
+            return Err(refused(
+                &format!("{key}.callback_token"),
+                "must be the 3 to 32 letters and digits entered in WeChat's console",
+            ));
         }
         if app.callback_mode != CallbackMode::Plain && !is_encoding_aes_key(app.encoding_aes_key.as_ref()) {
             return Err(refused(

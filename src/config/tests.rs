@@ -50,5 +50,7 @@ fn secrets_are_in_no_message_and_no_debug_print() {
     let config = Config::from_toml(APP).expect("valid");
     assert!(!format!("{config:?}").contains("0123456789abcdef0123456789abcdef"));
     assert!(!problem("master_key = 123456789").contains("123456789"));
-    assert!(!problem("[[apps]]\napp_id = \"wx1\"\nkind = \"mini_program\"\nsecret = [\"topsecret\"]").contains("topsecret"));
+    assert!(
+        !problem("[[apps]]\napp_id = \"wx1\"\nkind = \"mini_program\"\nsecret = [\"topsecret\"]").contains("topsecret")
+    );
 }

@@ -8,8 +8,8 @@ use entity::{
     session, template,
 };
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
-    TryInsertResult,
+    ActiveValue::Set,
+    ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter, QueryOrder, QuerySelect, TryInsertResult,
     sea_query::{Expr, OnConflict},
 };
 
@@ -73,7 +73,10 @@ fn check(report: &Report) -> Result<(), Error> {
         faults.push(FieldError::new("/report_id", "must be 1 to 100 characters, a new one for each tap"));
     }
     if report.results.is_empty() || report.results.len() > MOST_RESULTS {
-        faults.push(FieldError::new("/results", format!("must hold 1 to {MOST_RESULTS} template ids with their results")));
+        faults.push(FieldError::new(
+            "/results",
+            format!("must hold 1 to {MOST_RESULTS} template ids with their results"),
+        ));
     }
     if faults.is_empty() { Ok(()) } else { Err(Error::fields(Code::InvalidRequest, faults)) }
 }
@@ -160,11 +163,8 @@ async fn release_waiting(
         .limit(u64::from(MOST_CREDITS.unsigned_abs()))
         .all(tx)
         .await?;
-    let want = |row: &notification::Model| Want {
-        identity_id,
-        template_id: template_id.to_owned(),
-        notification_id: row.id,
-    };
+    let want =
+        |row: &notification::Model| Want { identity_id, template_id: template_id.to_owned(), notification_id: row.id };
     let granted = reserve(tx, &waiting.iter().map(want).collect::<Vec<_>>(), now).await?;
     let mut released = false;
     for (row, granted) in waiting.iter().zip(granted) {

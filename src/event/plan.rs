@@ -40,7 +40,10 @@ pub(super) fn check_recipients(to: &[String]) -> Vec<FieldError> {
         .filter_map(|(index, text)| Some(FieldError::new(format!("/to/{index}"), Recipient::parse(text).err()?)))
         .collect();
     if to.len() > MOST_RECIPIENTS {
-        faults.push(FieldError::new("/to", format!("holds {} recipients; send at most {MOST_RECIPIENTS} in one event", to.len())));
+        faults.push(FieldError::new(
+            "/to",
+            format!("holds {} recipients; send at most {MOST_RECIPIENTS} in one event", to.len()),
+        ));
     }
     faults
 }
@@ -89,7 +92,8 @@ pub(super) async fn plan(
         seen.insert(once, plan.outcomes.len());
         let row = row(ctx, candidate, identity, events[candidate.event].0, now);
         if row.state == State::Pending {
-            let want = Want { identity_id: row.identity_id, template_id: row.template_id.clone(), notification_id: row.id };
+            let want =
+                Want { identity_id: row.identity_id, template_id: row.template_id.clone(), notification_id: row.id };
             wants.push((candidate.event, plan.notifications.len(), want));
         }
         plan.outcomes.push(outcome(candidate, &row));
@@ -241,7 +245,8 @@ async fn reserve(
     wants: Vec<(usize, usize, Want)>,
     now: Timestamp,
 ) -> Result<(), Error> {
-    let (places, wants): (Vec<_>, Vec<_>) = wants.into_iter().map(|(event, index, want)| ((event, index), want)).unzip();
+    let (places, wants): (Vec<_>, Vec<_>) =
+        wants.into_iter().map(|(event, index, want)| ((event, index), want)).unzip();
     let granted = consent::reserve(tx, &wants, now).await?;
     for ((event, index), granted) in places.into_iter().zip(granted) {
         let plan = &mut plans[event];

@@ -5,7 +5,8 @@ use std::collections::HashMap;
 
 use entity::{IdentityId, Timestamp, UserId, identity, session, user};
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, QueryFilter, QueryOrder,
+    ActiveValue::Set,
+    ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, QueryFilter, QueryOrder,
     sea_query::{Condition, Expr, ExprTrait, OnConflict},
 };
 use secrecy::ExposeSecret;
@@ -48,9 +49,7 @@ type Identities = HashMap<(String, String), identity::Model>;
 
 async fn identities(tx: &DatabaseTransaction, logins: &[NewLogin<'_>]) -> Result<Identities, Error> {
     let any = logins.iter().fold(Condition::any(), |any, login| {
-        any.add(
-            identity::Column::AppId.eq(&login.app.app_id).and(identity::Column::Openid.eq(&login.wechat.openid)),
-        )
+        any.add(identity::Column::AppId.eq(&login.app.app_id).and(identity::Column::Openid.eq(&login.wechat.openid)))
     });
     let found = identity::Entity::find().filter(any).all(tx).await?;
     Ok(found.into_iter().map(|row| ((row.app_id.clone(), row.openid.clone()), row)).collect())
@@ -67,9 +66,7 @@ async fn again(
         .col_expr(identity::Column::SessionKey, Expr::value(seal_session_key(ctx, identity.id, login)))
         .col_expr(identity::Column::SessionKeyAt, Expr::value(login.began_at))
         .filter(identity::Column::Id.eq(identity.id))
-        .filter(
-            identity::Column::SessionKeyAt.is_null().or(identity::Column::SessionKeyAt.lte(login.began_at)),
-        );
+        .filter(identity::Column::SessionKeyAt.is_null().or(identity::Column::SessionKeyAt.lte(login.began_at)));
     let told = login.wechat.unionid.as_ref();
     if told.is_some() && told != identity.unionid.as_ref() {
         change = change.col_expr(identity::Column::Unionid, Expr::value(told.cloned()));
@@ -109,8 +106,7 @@ async fn first_time(
         created_at: Set(now),
     };
     let fresh = OnConflict::columns([identity::Column::AppId, identity::Column::Openid]).do_nothing().to_owned();
-    let inserted =
-        identity::Entity::insert(row).on_conflict(fresh).try_insert().exec_with_returning(tx).await?;
+    let inserted = identity::Entity::insert(row).on_conflict(fresh).try_insert().exec_with_returning(tx).await?;
     if let sea_orm::TryInsertResult::Inserted(identity) = inserted {
         return Ok((identity, person.is_none()));
     }

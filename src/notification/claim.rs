@@ -3,8 +3,9 @@
 
 use entity::{Timestamp, attempt, notification as row, notification::State, template};
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait, DatabaseTransaction, EntityTrait, ExprTrait, IntoActiveModel, QueryFilter,
-    QueryOrder, QuerySelect, Statement,
+    ActiveValue::Set,
+    ColumnTrait, DatabaseTransaction, EntityTrait, ExprTrait, IntoActiveModel, QueryFilter, QueryOrder, QuerySelect,
+    Statement,
     sea_query::{Alias, Expr, Query},
 };
 use uuid::Uuid;
@@ -23,7 +24,11 @@ pub async fn claim(ctx: &Context, app_id: &str, most: usize) -> Result<Vec<row::
     let lease = Lease { token: Uuid::now_v7(), until: now + ctx.config.delivery.lease };
     let most = Ord::min(u64::try_from(most).unwrap_or(BATCH), BATCH);
     let paused = paused_templates(ctx, app_id).await?;
-    if ctx.db.is_sqlite() { on_sqlite(ctx, app_id, most, &paused, now, lease).await } else { on_postgres(ctx, app_id, most, &paused, now, lease).await }
+    if ctx.db.is_sqlite() {
+        on_sqlite(ctx, app_id, most, &paused, now, lease).await
+    } else {
+        on_postgres(ctx, app_id, most, &paused, now, lease).await
+    }
 }
 
 struct Lease {
@@ -125,10 +130,7 @@ fn candidates(app_id: &str, limit: u64, paused: &[String], now: Timestamp) -> se
     let in_flight = Query::select()
         .expr(Expr::value(1))
         .from_as(row::Entity, other.clone())
-        .and_where(
-            Expr::col((other.clone(), row::Column::IdentityId))
-                .equals((row::Entity, row::Column::IdentityId)),
-        )
+        .and_where(Expr::col((other.clone(), row::Column::IdentityId)).equals((row::Entity, row::Column::IdentityId)))
         .and_where(Expr::col((other, row::Column::State)).eq(State::Sending))
         .take();
     let mut query = row::Entity::find()

@@ -18,10 +18,9 @@ pub fn of(reason: Reason) -> (&'static str, &'static str) {
             "A field's value breaks the rule of its keyword type; the detail names it.",
             "字段值不符合关键词类型的规则,详见 detail。",
         ),
-        Reason::BadPage => (
-            "The page is not in the released version of the Mini Program.",
-            "页面路径在已发布的小程序版本中不存在。",
-        ),
+        Reason::BadPage => {
+            ("The page is not in the released version of the Mini Program.", "页面路径在已发布的小程序版本中不存在。")
+        }
         Reason::SensitiveText => ("The text holds a sensitive word.", "内容含敏感词。"),
         Reason::AttemptsExhausted => ("WeChat could not take it in any of the tries.", "多次尝试后微信仍未接收。"),
         Reason::UnknownOutcome => (

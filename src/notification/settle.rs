@@ -7,13 +7,12 @@
 use std::collections::BTreeMap;
 
 use entity::{
-    Timestamp, attempt, consent::Source,
+    Timestamp, attempt,
+    consent::Source,
     notification::{self as row, Credit, Reason, State},
     rule::NoCredit,
 };
-use sea_orm::{
-    ActiveValue::Set, ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter,
-};
+use sea_orm::{ActiveValue::Set, ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter};
 
 use super::state::{Came, CreditEffect, Hold, Next, Pause, after_call};
 use crate::{app_account, consent, context::Context, error::Error, receipt, template};
@@ -127,7 +126,9 @@ async fn write_attempt(tx: &DatabaseTransaction, settlement: &Settlement, next: 
         .set(attempt::ActiveModel {
             duration_ms: Set(Some(settlement.duration_ms)),
             outcome: Set(Some(next.outcome)),
-            errcode: Set(refusal.map(|refusal| refusal.errcode).or(matches!(settlement.came, Came::Accepted { .. }).then_some(0))),
+            errcode: Set(refusal
+                .map(|refusal| refusal.errcode)
+                .or(matches!(settlement.came, Came::Accepted { .. }).then_some(0))),
             errmsg: Set(errmsg),
             rid: Set(refusal.and_then(|refusal| refusal.rid.clone())),
             ..Default::default()

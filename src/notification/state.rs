@@ -136,7 +136,9 @@ pub fn after_call(row: &Model, came: &Came, now: Timestamp, delivery: &Delivery,
             Verdict::PauseTemplate => {
                 Next { pause: Some(Pause::Template), ..stay(Outcome::PauseTemplate, Duration::ZERO) }
             }
-            Verdict::NoCredit => Next { credit: CreditEffect::Zero, ..without_credit(row, stay(Outcome::NoCredit, Duration::ZERO)) },
+            Verdict::NoCredit => {
+                Next { credit: CreditEffect::Zero, ..without_credit(row, stay(Outcome::NoCredit, Duration::ZERO)) }
+            }
             Verdict::DropUser(reason) => fail(Outcome::DropUser, *reason),
             Verdict::Reject(reason) => fail(Outcome::Reject, *reason),
         },

@@ -8,7 +8,8 @@ use entity::{
     notification::{self as row, Credit, Reason, State},
 };
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait, DatabaseTransaction, DbBackend, ConnectionTrait, EntityTrait, QueryFilter, QuerySelect,
+    ActiveValue::Set,
+    ColumnTrait, ConnectionTrait, DatabaseTransaction, DbBackend, EntityTrait, QueryFilter, QuerySelect,
     sea_query::{LockBehavior, LockType},
 };
 
@@ -43,9 +44,8 @@ pub async fn sweep(ctx: &Context) -> Result<Swept, Error> {
 async fn end_leases(ctx: &Context) -> Result<usize, Error> {
     let now = ctx.clock.now();
     let tx = ctx.db.begin().await?;
-    let query = row::Entity::find()
-        .filter(row::Column::State.eq(State::Sending))
-        .filter(row::Column::LeaseUntil.lte(now));
+    let query =
+        row::Entity::find().filter(row::Column::State.eq(State::Sending)).filter(row::Column::LeaseUntil.lte(now));
     let rows = locked(&tx, query).await?;
     for row in &rows {
         let change = row::ActiveModel {
@@ -76,8 +76,7 @@ async fn end_leases(ctx: &Context) -> Result<usize, Error> {
 async fn decide_unsure(ctx: &Context) -> Result<usize, Error> {
     let now = ctx.clock.now();
     let tx = ctx.db.begin().await?;
-    let query =
-        row::Entity::find().filter(row::Column::State.eq(State::Unsure)).filter(row::Column::DueAt.lte(now));
+    let query = row::Entity::find().filter(row::Column::State.eq(State::Unsure)).filter(row::Column::DueAt.lte(now));
     let rows = locked(&tx, query).await?;
     let mut again = false;
     for row in &rows {

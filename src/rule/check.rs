@@ -22,7 +22,8 @@ pub(super) async fn check(ctx: &Context, definition: &Definition) -> Result<(), 
         return Err(Error::fields(Code::RuleInvalid, faults));
     };
     if app.kind == Kind::MiniProgram {
-        for (pointer, given) in [("/url", definition.url.is_some()), ("/miniprogram", definition.miniprogram.is_some())] {
+        for (pointer, given) in [("/url", definition.url.is_some()), ("/miniprogram", definition.miniprogram.is_some())]
+        {
             if given {
                 faults.push(FieldError::new(pointer, "is for service accounts; a subscribe message leads to `page`"));
             }
@@ -32,7 +33,8 @@ pub(super) async fn check(ctx: &Context, definition: &Definition) -> Result<(), 
     for template in &templates {
         faults.extend(against_template(definition, template));
     }
-    if let Err(unparsable) = CompiledRule::new(model(RuleId(Uuid::nil()), copy(definition), Timestamp(0), Timestamp(0))) {
+    if let Err(unparsable) = CompiledRule::new(model(RuleId(Uuid::nil()), copy(definition), Timestamp(0), Timestamp(0)))
+    {
         faults.extend(unparsable);
     }
     if faults.is_empty() { Ok(()) } else { Err(Error::fields(Code::RuleInvalid, faults)) }

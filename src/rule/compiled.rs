@@ -90,10 +90,9 @@ impl CompiledRule {
         let page = optional(PAGE, self.row.page.is_some())?;
         let url = optional(URL, self.row.url.is_some())?;
         let miniprogram = match &self.row.miniprogram {
-            Some(link) => Some(row::MiniProgramLink {
-                app_id: link.app_id.clone(),
-                page: self.render(MINIPROGRAM_PAGE, event)?,
-            }),
+            Some(link) => {
+                Some(row::MiniProgramLink { app_id: link.app_id.clone(), page: self.render(MINIPROGRAM_PAGE, event)? })
+            }
             None => None,
         };
         Ok(Rendered { fields: FieldValues(fields), page, url, miniprogram })

@@ -42,7 +42,10 @@ fn garbled(error: &serde_json::Error) -> Error {
         serde_json::error::Category::Data => "lacks an expected field",
         _ => "is not JSON",
     };
-    Error::Garbled { status: 200, problem: format!("the answer {kind} (line {} column {})", error.line(), error.column()) }
+    Error::Garbled {
+        status: 200,
+        problem: format!("the answer {kind} (line {} column {})", error.line(), error.column()),
+    }
 }
 
 #[cfg(test)]
@@ -78,7 +81,15 @@ mod tests {
 
     #[test]
     fn whatever_else_comes_is_garbled_and_not_quoted() {
-        for body in ["<html>502</html>", "{\"access_token\":\"sec", "{}", "[]", "", r#"{"errcode":{"a":1}}"#, r#"{"access_token":5}"#] {
+        for body in [
+            "<html>502</html>",
+            "{\"access_token\":\"sec",
+            "{}",
+            "[]",
+            "",
+            r#"{"errcode":{"a":1}}"#,
+            r#"{"access_token":5}"#,
+        ] {
             let error = token(body).expect_err("garbled");
             assert!(matches!(error, Error::Garbled { .. }), "{body}: {error:?}");
             assert!(!error.to_string().contains("sec\""), "{error}");

@@ -89,7 +89,12 @@ fn sent_entry(entry: &Value) -> Option<SentEntry> {
     let text = |key: &str| entry.get(key).and_then(id_text);
     let errcode = text("ErrorCode")?.parse().ok()?;
     let status = text("ErrorStatus").unwrap_or_else(|| if errcode == 0 { "success".into() } else { "failed".into() });
-    Some(SentEntry { template_id: text("TemplateId"), message_id: text("MsgID").or_else(|| text("MsgId")), errcode, status })
+    Some(SentEntry {
+        template_id: text("TemplateId"),
+        message_id: text("MsgID").or_else(|| text("MsgId")),
+        errcode,
+        status,
+    })
 }
 
 #[cfg(test)]
@@ -112,10 +117,15 @@ mod tests {
         for body in [
             format!(r#"{{"Event":"subscribe_msg_sent_event","FromUserName":"o","CreateTime":"5","List":{entry}}}"#),
             format!(r#"{{"Event":"SUBSCRIBE_MSG_SENT_EVENT","FromUserName":"o","CreateTime":5,"List":[{entry}]}}"#),
-            format!(r#"{{"Event":"subscribe_msg_sent_event","FromUserName":"o","CreateTime":5,"SubscribeMsgPopupEvent":{{"List":{entry}}}}}"#),
+            format!(
+                r#"{{"Event":"subscribe_msg_sent_event","FromUserName":"o","CreateTime":5,"SubscribeMsgPopupEvent":{{"List":{entry}}}}}"#
+            ),
         ] {
             let push = parse(body.as_bytes()).expect("readable");
-            assert_eq!((push.event.as_str(), push.openid.as_deref(), push.create_time), ("subscribe_msg_sent_event", Some("o"), Some(5)));
+            assert_eq!(
+                (push.event.as_str(), push.openid.as_deref(), push.create_time),
+                ("subscribe_msg_sent_event", Some("o"), Some(5))
+            );
             let entries = push.sent_entries();
             assert_eq!(entries.len(), 1);
             assert_eq!(entries[0].message_id.as_deref(), Some("1700827132819554304"));

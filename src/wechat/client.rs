@@ -34,7 +34,7 @@ impl Client {
         #[expect(clippy::disallowed_methods, reason = "this is the one place that makes WeChat's client")]
         let builder = reqwest::Client::builder();
         let http = builder
-            .connect_timeout(config.wechat.connect_timeout)
+            .connect_timeout(config.wechat.connect_timeout.min(config.delivery.request_timeout))
             .timeout(config.delivery.request_timeout)
             .pool_idle_timeout(POOL_IDLE)
             .pool_max_idle_per_host(config.delivery.concurrency)
@@ -89,9 +89,5 @@ async fn read(mut response: Response) -> Result<Vec<u8>, Error> {
 /// Only a connection that was never made proves that the request was not carried out.
 fn transport_error(error: reqwest::Error) -> Error {
     let error = error.without_url();
-    if error.is_connect() || error.is_builder() {
-        Error::NotSent(error)
-    } else {
-        Error::NoAnswer(error)
-    }
+    if error.is_connect() || error.is_builder() { Error::NotSent(error) } else { Error::NoAnswer(error) }
 }

@@ -5,11 +5,7 @@
 //!                                                              settler: takes what waits, one commit
 //! ```
 
-use std::{
-    collections::HashMap,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use entity::notification;
 use tokio::{
@@ -149,7 +145,11 @@ async fn call(
 async fn awake_apps(ctx: &Context) -> Result<Vec<&App>, Error> {
     let now = ctx.clock.now();
     let apps = app_account::all(ctx).await?;
-    Ok(apps.into_iter().filter(|(_, row)| row.paused_until.is_none_or(|until| until <= now)).map(|(app, _)| app).collect())
+    Ok(apps
+        .into_iter()
+        .filter(|(_, row)| row.paused_until.is_none_or(|until| until <= now))
+        .map(|(app, _)| app)
+        .collect())
 }
 
 /// Settles what waits, in one transaction, without a timer: a single answer is settled at once.
@@ -177,6 +177,9 @@ async fn settle_and_log(ctx: &Context, settlements: &[Settlement]) -> Result<(),
             Came::Accepted { .. } => Some(0),
             _ => None,
         };
+        let outcome = next.as_ref().map(|next| next.outcome);
+        metrics::counter!("magpie_pushes_total", "app_id" => row.app_id.clone(), "outcome" => format!("{outcome:?}"))
+            .increment(1);
         let Some(next) = next else {
             tracing::warn!(notification.id = %row.id, wechat.errcode = errcode, "notification.lease_lost");
             continue;

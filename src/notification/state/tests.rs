@@ -57,10 +57,16 @@ fn each_answer_has_its_next_state() {
     assert_eq!((unknown.state, unknown.due_at), (State::Unsure, NOW + delivery().unsure_deadline));
 
     let no_credit = next(&refused(43101));
-    assert_eq!((no_credit.state, no_credit.reason, no_credit.credit), (State::Failed, Some(Reason::NoCredit), CreditEffect::Zero));
+    assert_eq!(
+        (no_credit.state, no_credit.reason, no_credit.credit),
+        (State::Failed, Some(Reason::NoCredit), CreditEffect::Zero)
+    );
 
     let bad_data = next(&refused(47003));
-    assert_eq!((bad_data.state, bad_data.reason, bad_data.credit), (State::Failed, Some(Reason::BadData), CreditEffect::GiveBack));
+    assert_eq!(
+        (bad_data.state, bad_data.reason, bad_data.credit),
+        (State::Failed, Some(Reason::BadData), CreditEffect::GiveBack)
+    );
 }
 
 #[test]
@@ -92,7 +98,10 @@ fn what_is_not_the_messages_fault_costs_no_attempt() {
 fn attempts_end_and_give_the_credit_back() {
     let last = Model { attempts_used: delivery().max_attempts - 1, ..row() };
     let next = after_call(&last, &refused(-1), NOW, &delivery(), 0.5);
-    assert_eq!((next.state, next.reason, next.credit), (State::Failed, Some(Reason::AttemptsExhausted), CreditEffect::GiveBack));
+    assert_eq!(
+        (next.state, next.reason, next.credit),
+        (State::Failed, Some(Reason::AttemptsExhausted), CreditEffect::GiveBack)
+    );
 }
 
 #[test]

@@ -34,20 +34,40 @@ const fn entry_of(errcode: i64, verdict: Verdict, who: Who, en: &'static str, zh
 
 /// Sorted by code.
 pub const TABLE: &[Entry] = {
-    use Verdict::{DropUser, NoCredit, Operator as Ops, PauseApp, PauseTemplate, RefreshToken, Reject, Retry, SlowDown, Snooze};
+    use Verdict::{
+        DropUser, NoCredit, Operator as Ops, PauseApp, PauseTemplate, RefreshToken, Reject, Retry, SlowDown, Snooze,
+    };
     use Who::{Integrator, Magpie, Operator, User};
     use entry_of as e;
     &[
         e(-1000, Retry, Magpie, "system busy", "系统繁忙"),
         e(-1, Retry, Magpie, "system busy", "系统繁忙"),
-        e(40001, RefreshToken, Magpie, "access token refused, or the AppSecret is wrong", "access_token 无效或 AppSecret 错误"),
+        e(
+            40001,
+            RefreshToken,
+            Magpie,
+            "access token refused, or the AppSecret is wrong",
+            "access_token 无效或 AppSecret 错误",
+        ),
         e(40002, Ops, Operator, "grant_type refused", "grant_type 不正确"),
-        e(40003, DropUser(Reason::BadOpenid), Integrator, "openid is wrong or of another app", "openid 不正确或不属于该应用"),
+        e(
+            40003,
+            DropUser(Reason::BadOpenid),
+            Integrator,
+            "openid is wrong or of another app",
+            "openid 不正确或不属于该应用",
+        ),
         e(40008, Reject(Reason::BadData), Integrator, "message type refused", "消息类型不合法"),
         e(40013, Ops, Operator, "AppID is wrong", "AppID 不正确"),
         e(40014, RefreshToken, Magpie, "access token malformed or unknown", "access_token 不合法"),
         e(40029, Reject(Reason::BadData), User, "code is wrong or expired", "code 无效或已过期"),
-        e(40033, Reject(Reason::BadData), Integrator, "the request holds escaped or forbidden characters", "请求包含非法字符或 \\u 转义"),
+        e(
+            40033,
+            Reject(Reason::BadData),
+            Integrator,
+            "the request holds escaped or forbidden characters",
+            "请求包含非法字符或 \\u 转义",
+        ),
         e(40036, PauseTemplate, Integrator, "template id has the wrong length", "template_id 长度不正确"),
         e(40037, PauseTemplate, Integrator, "template id is unknown or deleted", "template_id 不存在或已删除"),
         e(40039, Reject(Reason::BadPage), Integrator, "the link is refused", "跳转链接不合法"),
@@ -64,14 +84,26 @@ pub const TABLE: &[Entry] = {
         e(41002, Ops, Operator, "AppID missing", "缺少 appid"),
         e(41004, Ops, Operator, "AppSecret missing", "缺少 secret"),
         e(41008, Reject(Reason::BadData), User, "code missing", "缺少 code"),
-        e(41030, Reject(Reason::BadPage), Integrator, "the page is not in the released version", "page 路径在已发布版本中不存在"),
+        e(
+            41030,
+            Reject(Reason::BadPage),
+            Integrator,
+            "the page is not in the released version",
+            "page 路径在已发布版本中不存在",
+        ),
         e(42001, RefreshToken, Magpie, "access token expired", "access_token 已过期"),
         e(43001, Ops, Operator, "the call needs GET", "需要 GET 请求"),
         e(43002, Ops, Operator, "the call needs POST", "需要 POST 请求"),
         e(43003, Ops, Operator, "the call needs HTTPS", "需要 HTTPS"),
         e(43004, DropUser(Reason::NotFollowing), User, "the user does not follow the account", "用户未关注"),
         e(43019, DropUser(Reason::Blocked), User, "the user blocked the account", "用户已拉黑该账号"),
-        e(43101, NoCredit, User, "the user has not subscribed, has refused, or nothing is left", "用户未订阅、已拒收或次数已用完"),
+        e(
+            43101,
+            NoCredit,
+            User,
+            "the user has not subscribed, has refused, or nothing is left",
+            "用户未订阅、已拒收或次数已用完",
+        ),
         e(43104, DropUser(Reason::BadOpenid), Integrator, "openid belongs to another app", "openid 与 appid 不匹配"),
         e(43106, Ops, Operator, "the account may not add templates: punished", "账号被处罚,无法添加模板"),
         e(43107, PauseTemplate, Operator, "the template or the ability is banned", "订阅消息能力或模板被封禁"),
@@ -101,8 +133,20 @@ pub const TABLE: &[Entry] = {
         e(89501, Ops, Operator, "an administrator must confirm this IP address", "等待管理员确认 IP"),
         e(89503, Ops, Operator, "an administrator must confirm this IP address", "需要管理员确认 IP"),
         e(89505, Ops, Operator, "an administrator must confirm this IP address", "等待管理员确认 IP"),
-        e(89506, Ops, Operator, "an administrator refused this IP address for 24 hours", "管理员拒绝该 IP,24 小时内不可调用"),
-        e(89507, Ops, Operator, "an administrator refused this IP address for one hour", "管理员拒绝该 IP,1 小时内不可调用"),
+        e(
+            89506,
+            Ops,
+            Operator,
+            "an administrator refused this IP address for 24 hours",
+            "管理员拒绝该 IP,24 小时内不可调用",
+        ),
+        e(
+            89507,
+            Ops,
+            Operator,
+            "an administrator refused this IP address for one hour",
+            "管理员拒绝该 IP,1 小时内不可调用",
+        ),
         e(200_011, Ops, Operator, "the account is banned from subscribe messages", "账号的订阅消息能力被封禁"),
         e(200_012, Ops, Operator, "too many templates", "模板数量超出限制"),
         e(200_013, PauseTemplate, Operator, "the template is banned", "模板已被封禁"),
@@ -112,8 +156,13 @@ pub const TABLE: &[Entry] = {
 };
 
 /// Never tried again blindly: what WeChat means by it is not known.
-const UNKNOWN: Entry =
-    entry_of(0, Verdict::Reject(Reason::SystemFailure), Who::Operator, "a code that is not in WeChat's documents", "微信文档中未列出的错误码");
+const UNKNOWN: Entry = entry_of(
+    0,
+    Verdict::Reject(Reason::SystemFailure),
+    Who::Operator,
+    "a code that is not in WeChat's documents",
+    "微信文档中未列出的错误码",
+);
 
 /// The entry of a code, or the safe default for an unknown one.
 pub fn entry(errcode: i64) -> &'static Entry {

@@ -1,0 +1,193 @@
+//! The real binary, as an operator runs it.
+
+use std::{
+    path::Path,
+    process::{Output, Stdio},
+    time::Duration,
+};
+
+use rstest::rstest;
+use serde_json::Value;
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::{Child, Command},
+};
+
+use crate::{databases, harness::Kind};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn magpie(directory: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_magpie"));
+    command.current_dir(directory).env_clear().kill_on_drop(true).stdin(Stdio::null());
+    command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
+    command
+}
+
+async fn output(mut command: Command) -> Output {
+    tokio::time::timeout(PATIENCE, command.output()).await.expect("it ends").expect("it runs")
+}
+
+/// A development server on free ports and the lines it prints for pasting.
+struct Dev {
+    child: Child,
+    lines: Vec<String>,
+    key: String,
+}
+
+async fn free_port() -> u16 {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    listener.local_addr().expect("an address").port()
+}
+
+async fn dev(directory: &Path, database_url: &str) -> Dev {
+    let (port, sandbox_port) = (free_port().await, free_port().await);
+    let mut command = magpie(directory);
+    command.args(["dev", "--listen", &format!("127.0.0.1:{port}"), "--database-url", database_url]);
+    command.args(["--sandbox-listen", &format!("127.0.0.1:{sandbox_port}")]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("it starts");
+    let mut printed = BufReader::new(child.stdout.take().expect("its output")).lines();
+    let (mut lines, mut key) = (Vec::new(), String::new());
+    let reading = async {
+        while lines.len() < 5 {
+            let line = printed.next_line().await.expect("text").expect("five lines to paste");
+            if line.starts_with("curl ") {
+                lines.push(line);
+            } else if let Some(printed) = line.trim().strip_prefix("API key") {
+                key = printed.trim().to_owned();
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, reading).await.expect("it is up in time");
+    Dev { child, lines, key }
+}
+
+/// Pastes a line into a fresh shell.
+async fn paste(line: &str) -> String {
+    let mut shell = Command::new("sh");
+    shell.arg("-c").arg(line).env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
+    let output = output(shell).await;
+    assert!(output.status.success(), "{line}: {output:?}");
+    String::from_utf8(output.stdout).expect("text")
+}
+
+fn json(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|_| panic!("not JSON: {text}"))
+}
+
+async fn end(child: &mut Child, signal: &str) -> std::process::ExitStatus {
+    let pid = child.id().expect("it runs").to_string();
+    let killed = Command::new("kill").args([signal, &pid]).status().await.expect("kill runs");
+    assert!(killed.success());
+    tokio::time::timeout(PATIENCE, child.wait()).await.expect("it ends").expect("a status")
+}
+
+#[rstest]
+#[tokio::test]
+async fn the_five_lines_of_magpie_dev_work_when_pasted(#[values(Kind::Sqlite, Kind::Postgres)] kind: Kind) {
+    let Some(database) = databases::create(kind).await else { return };
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut dev = dev(directory.path(), &database.url).await;
+    let [code, login, consent, event, look] = &dev.lines[..] else { panic!("five lines: {:?}", dev.lines) };
+
+    assert!(json(&paste(code).await)["code"].is_string());
+    let login = json(&paste(login).await);
+    assert!(login["access_token"].is_string(), "{login}");
+    let balances = json(&paste(consent).await);
+    assert_eq!(balances["data"][0]["credits"], 1, "{balances}");
+    let answer = paste(event).await;
+    assert!(answer.starts_with("HTTP/1.1 202"), "{answer}");
+    let mut state = Value::Null;
+    for _ in 0..40 {
+        state = json(&paste(look).await)["data"][0]["state"].clone();
+        if state == "delivered" {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(state, "delivered", "within two seconds");
+
+    // kill -9, start again: the same key works, the data is there, and so is the user's phone.
+    end(&mut dev.child, "-KILL").await;
+    let key = dev.key.clone();
+    let mut dev = self::dev(directory.path(), &database.url).await;
+    assert_eq!(dev.key, key);
+    let kept = json(&paste(&dev.lines[4]).await);
+    assert_eq!(kept["data"][0]["state"], "delivered", "{kept}");
+    assert_eq!(json(&paste(&dev.lines[1]).await)["user"]["id"], login["user"]["id"]);
+    assert!(end(&mut dev.child, "-TERM").await.success(), "an orderly stop is a success");
+}
+
+#[tokio::test]
+async fn serve_refuses_what_cannot_work_and_says_what_to_do() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let refused = async |variables: &[(&str, &str)]| {
+        let mut command = magpie(directory.path());
+        command.arg("serve").envs(variables.iter().copied());
+        let output = output(command).await;
+        assert!(!output.status.success());
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    assert!(refused(&[]).await.contains("openssl rand -base64 32"));
+    assert!(refused(&[("MAGPIE_MASTER_KEY", "AAAA")]).await.contains("openssl rand -base64 32"));
+    assert!(refused(&[("MAGPIE_COLOUR", "red")]).await.contains("colour"));
+    assert!(refused(&[("MAGPIE_DELIVERY__LEASE", "1s")]).await.contains("delivery.lease"));
+    let apps = r#"[{app_id="wx0123456789abcdef",kind="mini_program",secret="short"}]"#;
+    let told = refused(&[("MAGPIE_APPS", apps)]).await;
+    assert!(told.contains("AppSecret"), "{told}");
+    std::fs::write(directory.path().join("magpie.toml"), "[delivery]\nleese = \"1s\"\n").expect("a file");
+    let mut command = magpie(directory.path());
+    command.args(["serve", "--config", "magpie.toml"]);
+    let told = String::from_utf8_lossy(&output(command).await.stderr).into_owned();
+    assert!(told.contains("leese"), "{told}");
+}
+
+#[rstest]
+#[tokio::test]
+async fn an_operator_migrates_makes_a_key_and_serves(#[values(Kind::Sqlite, Kind::Postgres)] kind: Kind) {
+    let Some(database) = databases::create(kind).await else { return };
+    let directory = tempfile::tempdir().expect("a directory");
+    let port = free_port().await;
+    let master_key = magpie::secret::MasterKeys::generate();
+    let run = |arguments: &[&str], master_key: &str| {
+        let mut command = magpie(directory.path());
+        command.args(arguments).env("MAGPIE_MASTER_KEY", master_key).env("MAGPIE_DATABASE_URL", &database.url);
+        command.env("MAGPIE_LISTEN", format!("127.0.0.1:{port}"));
+        command
+    };
+    assert!(output(run(&["migrate"], &master_key)).await.status.success());
+    let made =
+        output(run(&["key", "create", "--name", "shop", "--scopes", "apps:read", "--expires", "90d"], &master_key))
+            .await;
+    let printed = String::from_utf8(made.stdout).expect("text");
+    let value = |name: &str| {
+        let line = printed.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_else(|| panic!("{printed}"));
+        line.trim().to_owned()
+    };
+    assert!(value("signing secret:").starts_with("whsec_"));
+    let unknown = output(run(&["key", "create", "--name", "x", "--scopes", "everything"], &master_key)).await;
+    assert!(String::from_utf8_lossy(&unknown.stderr).contains("events:write"));
+
+    let mut server = run(&["serve"], &master_key).stderr(Stdio::null()).spawn().expect("it starts");
+    let apps = format!(
+        "curl -s --retry 50 --retry-connrefused --retry-delay 0 http://127.0.0.1:{port}/v1/apps -H 'Authorization: Bearer {}'",
+        value("key:")
+    );
+    assert_eq!(json(&paste(&apps).await)["data"], serde_json::json!([]));
+    assert!(end(&mut server, "-TERM").await.success());
+
+    // Another master key: the start is refused before anything is lost.
+    let wrong = output(run(&["serve"], &magpie::secret::MasterKeys::generate())).await;
+    let told = String::from_utf8_lossy(&wrong.stderr).into_owned();
+    assert!(!wrong.status.success() && told.contains("master_key"), "{told}");
+}
+
+#[tokio::test]
+async fn openapi_prints_the_document() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut command = magpie(directory.path());
+    command.arg("openapi");
+    let printed = String::from_utf8(output(command).await.stdout).expect("text");
+    assert_eq!(printed, magpie::api::document());
+    assert_eq!(json(&printed)["openapi"], "3.0.0");
+}
