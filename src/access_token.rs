@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// WeChat renews a stable token in its last five minutes; before them the same one comes back.
-const REFRESH_AHEAD: Duration = Duration::from_secs(300);
+const REFRESH_AHEAD: Duration = Duration::from_mins(5);
 /// How long a token that is nearly over is used before WeChat is asked again.
 const ASK_AGAIN: Duration = Duration::from_secs(30);
 /// After a definite refusal the endpoint is left alone for so long, unless somebody waits longer.

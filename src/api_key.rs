@@ -33,7 +33,7 @@ pub const SCOPES: [&str; 17] = [
 ];
 
 /// How exact `last_used_at` is: a write per request would cost more than it tells.
-const LAST_USED_STEP: std::time::Duration = std::time::Duration::from_secs(60);
+const LAST_USED_STEP: std::time::Duration = std::time::Duration::from_mins(1);
 
 /// A key that was just made: the only time it is shown.
 pub struct NewKey {

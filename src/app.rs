@@ -131,8 +131,8 @@ impl Running {
         let mut died = None;
         tokio::select! {
             () = self.ctx.stop.cancelled() => {}
-            _ = ended(&mut self.server) => died = Some("the server"),
-            _ = ended(&mut self.worker) => died = Some("the worker"),
+            () = ended(&mut self.server) => died = Some("the server"),
+            () = ended(&mut self.worker) => died = Some("the worker"),
         }
         let died = died.filter(|_| !self.ctx.stop.is_cancelled());
         self.ctx.stop.cancel();

@@ -111,7 +111,7 @@ mod tests {
     #[test]
     fn the_machines_clock_agrees_with_the_database() {
         let clock = Clock::system();
-        let ahead = clock.now() + Duration::from_secs(3_600);
+        let ahead = clock.now() + Duration::from_hours(1);
         clock.agree_with(ahead);
         assert!(clock.now() >= ahead);
     }

@@ -153,7 +153,7 @@ fn redacted(mut error: figment::Error) -> figment::Error {
     if secret {
         match &mut error.kind {
             Kind::InvalidType(actual, _) | Kind::InvalidValue(actual, _) => {
-                *actual = Actual::Other("a hidden value".into())
+                *actual = Actual::Other("a hidden value".into());
             }
             _ => {}
         }

@@ -33,7 +33,7 @@ pub struct Options {
     /// Where the WeChat simulator listens
     #[arg(long, default_value = "127.0.0.1:8081")]
     sandbox_listen: SocketAddr,
-    /// sqlite://FILE or postgres://…
+    /// <sqlite://FILE> or postgres://…
     #[arg(long, default_value = "sqlite://magpie-dev.db")]
     database_url: String,
 }

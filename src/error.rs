@@ -60,22 +60,26 @@ impl Error {
         Self::fields(Code::InvalidRequest, vec![FieldError::new(pointer, reason)])
     }
 
+    #[must_use]
     pub fn detail(mut self, detail: impl Into<String>) -> Self {
         self.detail = Some(detail.into());
         self
     }
 
+    #[must_use]
     pub fn wechat(mut self, words: Option<WeChatWords>) -> Self {
         self.wechat = words;
         self
     }
 
+    #[must_use]
     pub fn retry_after(mut self, span: Duration) -> Self {
         self.retry_after = Some(span);
         self
     }
 
     /// Keeps the cause for the log.
+    #[must_use]
     pub fn because(mut self, cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         self.cause = Some(Arc::from(cause.into()));
         self

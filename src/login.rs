@@ -29,7 +29,7 @@ use crate::{
 };
 
 /// How long the same code gets the same session.
-const REPEAT_WINDOW: Duration = Duration::from_secs(60);
+const REPEAT_WINDOW: Duration = Duration::from_mins(1);
 /// How long a used code is looked for in the sessions, while the node that used it may still be
 /// writing.
 const LOOK_FOR: Duration = Duration::from_millis(1_500);
@@ -51,7 +51,7 @@ pub struct NewLogin<'a> {
     pub app: &'a App,
     pub wechat: CodeSession,
     pub code_mac: Vec<u8>,
-    /// When the call began: of two logins the later one's session_key is the valid one.
+    /// When the call began: of two logins the later one's `session_key` is the valid one.
     pub began_at: Timestamp,
 }
 

@@ -22,7 +22,7 @@ use crate::{app_account, context::Context, error::Error, notification::state::ta
 /// Candidates looked at for a receipt that names no message.
 const MOST_CANDIDATES: u64 = 50;
 /// How long a receipt is held for a message to fit it.
-const HELD_FOR: std::time::Duration = std::time::Duration::from_secs(24 * 3600);
+const HELD_FOR: std::time::Duration = std::time::Duration::from_hours(24);
 
 /// Stores a receipt and applies it if its message can be told.
 pub async fn take(tx: &DatabaseTransaction, receipt: row::Model) -> Result<(), Error> {

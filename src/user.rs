@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::error::Error;
 
-/// The context a session_key is sealed with: it opens for its own identity only.
+/// The context a `session_key` is sealed with: it opens for its own identity only.
 pub fn session_key_context(id: IdentityId) -> String {
     format!("session key of {id}")
 }

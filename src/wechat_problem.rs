@@ -18,7 +18,7 @@ pub fn of_login(error: &wechat::Error) -> Error {
         Some(40029 | 41008) => with_words(Code::LoginCodeInvalid, error),
         Some(40163) => with_words(Code::LoginCodeUsed, error),
         Some(40226) => with_words(Code::LoginRefused, error),
-        Some(45011) => with_words(Code::LoginTooOften, error).retry_after(Duration::from_secs(60)),
+        Some(45011) => with_words(Code::LoginTooOften, error).retry_after(Duration::from_mins(1)),
         _ => of_call(error),
     }
 }
@@ -28,7 +28,7 @@ pub fn of_call(error: &wechat::Error) -> Error {
     match error {
         wechat::Error::Refused(refusal) => match refusal.verdict() {
             Verdict::Retry => with_words(Code::WechatBusy, error).retry_after(Duration::from_secs(1)),
-            Verdict::SlowDown => with_words(Code::WechatBusy, error).retry_after(Duration::from_secs(60)),
+            Verdict::SlowDown => with_words(Code::WechatBusy, error).retry_after(Duration::from_mins(1)),
             Verdict::Operator | Verdict::RefreshToken | Verdict::PauseApp => {
                 let entry = refusal.entry();
                 with_words(Code::WechatAppError, error).detail(format!("{} ({})", entry.en, entry.zh))

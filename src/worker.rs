@@ -31,7 +31,7 @@ pub async fn run(ctx: Context, stop: CancellationToken) {
         every(&stop, Duration::from_secs(1), None, || async {
             report("sweep", sweep_once(&ctx).await.map(drop));
         }),
-        every(&stop, Duration::from_secs(3600), None, || sync_templates(&ctx)),
+        every(&stop, Duration::from_hours(1), None, || sync_templates(&ctx)),
         every(&stop, Duration::from_secs(30), None, || agree_on_time(&ctx)),
     );
 }

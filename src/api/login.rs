@@ -68,7 +68,7 @@ enum LoggedOut {
 impl LoginApi {
     /// Log in with a code of wx.login
     ///
-    /// Exchanges the code through WeChat's code2Session. The session_key stays on the server. The same code
+    /// Exchanges the code through WeChat's code2Session. The `session_key` stays on the server. The same code
     /// gives the same session for a minute, so a repeated request does no harm.
     #[oai(path = "/apps/:app_id/login", method = "post", operation_id = "login")]
     async fn login(

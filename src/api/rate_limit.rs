@@ -56,7 +56,7 @@ fn check(limiter: Option<&Limiter>, key: &str) -> Result<(), Failure> {
 /// The caller's address: the connection's, or what a trusted proxy says. The last entry of
 /// X-Forwarded-For that is no trusted proxy is the one nobody outside could make up.
 fn client(ctx: &Context, request: &Request) -> String {
-    let Some(peer) = request.remote_addr().as_socket_addr().map(|address| address.ip()) else {
+    let Some(peer) = request.remote_addr().as_socket_addr().map(std::net::SocketAddr::ip) else {
         return "unknown".into();
     };
     let trusted = |address: &IpAddr| {

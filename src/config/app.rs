@@ -61,7 +61,7 @@ pub enum MiniProgramState {
 }
 
 impl App {
-    /// The AppSecret.
+    /// The `AppSecret`.
     pub fn secret(&self) -> &SecretString {
         &self.secret
     }

@@ -229,9 +229,9 @@ fn row(
     match candidate.message {
         Ok(rendered) => {
             row.fields = FieldValues(rendered.fields.0.clone());
-            row.page = rendered.page.clone();
-            row.url = rendered.url.clone();
-            row.miniprogram = rendered.miniprogram.clone();
+            row.page.clone_from(&rendered.page);
+            row.url.clone_from(&rendered.url);
+            row.miniprogram.clone_from(&rendered.miniprogram);
         }
         Err(fault) => fail(&mut row, Reason::BadData, Some(explain(fault)), now),
     }

@@ -55,7 +55,7 @@ async fn identities(tx: &DatabaseTransaction, logins: &[NewLogin<'_>]) -> Result
     Ok(found.into_iter().map(|row| ((row.app_id.clone(), row.openid.clone()), row)).collect())
 }
 
-/// A known identity logs in again: the newest session_key wins, a new unionid may join two users.
+/// A known identity logs in again: the newest `session_key` wins, a new unionid may join two users.
 async fn again(
     ctx: &Context,
     tx: &DatabaseTransaction,

@@ -27,9 +27,9 @@ use crate::{
 };
 
 /// How long an app rests after a fault that only its operator can mend.
-const OPERATOR_PAUSE: Duration = Duration::from_secs(300);
+const OPERATOR_PAUSE: Duration = Duration::from_mins(5);
 /// How long an app rests when the quota of the day is gone, before it is tried again.
-const QUOTA_PAUSE: Duration = Duration::from_secs(900);
+const QUOTA_PAUSE: Duration = Duration::from_mins(15);
 /// A message behind another one to the same user waits about so long.
 const SNOOZE: Duration = Duration::from_millis(500);
 /// After the limit of the minute.

@@ -1,6 +1,6 @@
 //! One HTTP client for all calls: bounded in time and size, no redirects, no environment proxy.
 //!
-//! An address holds the access token or the AppSecret in its query, so no address is ever part of an
+//! An address holds the access token or the `AppSecret` in its query, so no address is ever part of an
 //! error or a log line.
 
 use std::time::Duration;

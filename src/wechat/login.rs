@@ -1,4 +1,4 @@
-//! `GET /sns/jscode2session`: a login code for the user's openid and session_key.
+//! `GET /sns/jscode2session`: a login code for the user's openid and `session_key`.
 
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;

@@ -79,7 +79,7 @@ async fn two_messages_never_get_one_credit(#[values(Kind::Sqlite, Kind::Postgres
         let (world, body) = (&world, crate::harness::shipped(&id.to_string(), ann.user_id.as_str()));
         async move { world.call_at(&base, Method::POST, "/v1/events", Some(&world.key), Some(body)).await }
     };
-    let base = |id: usize| if id % 2 == 0 { world.base.clone() } else { other.clone() };
+    let base = |id: usize| if id.is_multiple_of(2) { world.base.clone() } else { other.clone() };
     let [a, b, c, d, e, f] = [0, 1, 2, 3, 4, 5].map(|id| tell(base(id), id));
     let answers = <[_; 6]>::from(tokio::join!(a, b, c, d, e, f));
     let pending = answers.iter().filter(|answer| answer.body["notifications"][0]["state"] == "pending").count();

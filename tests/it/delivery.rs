@@ -70,7 +70,7 @@ async fn attempts_end_and_the_credit_comes_back(#[values(Kind::Sqlite, Kind::Pos
     let id = told(&world, "42", &ann).await;
     for _ in 0..4 {
         world.drain().await;
-        world.advance(Duration::from_secs(60)).await;
+        world.advance(Duration::from_mins(1)).await;
     }
     let story = story(&world, &id).await;
     assert_eq!((&story["state"], &story["reason"]), (&json!("failed"), &json!("attempts_exhausted")), "{story}");

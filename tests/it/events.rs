@@ -46,10 +46,7 @@ async fn the_main_job_end_to_end(#[values(Kind::Sqlite, Kind::Postgres)] kind: K
 #[rstest]
 #[tokio::test]
 async fn an_event_told_twice_is_one_event(#[values(Kind::Sqlite, Kind::Postgres)] kind: Kind) {
-    let mut world = match World::new(kind).await {
-        Some(world) => world,
-        None => return,
-    };
+    let Some(mut world) = World::new(kind).await else { return };
     let other = world.second_node().await;
     world.rule(json!({})).await;
     let ann = world.phone("ann").await;
@@ -189,10 +186,7 @@ async fn rules_are_checked_when_they_are_saved(#[values(Kind::Sqlite, Kind::Post
 #[rstest]
 #[tokio::test]
 async fn a_changed_rule_counts_at_once_on_every_node(#[values(Kind::Sqlite, Kind::Postgres)] kind: Kind) {
-    let mut world = match World::new(kind).await {
-        Some(world) => world,
-        None => return,
-    };
+    let Some(mut world) = World::new(kind).await else { return };
     let other = world.second_node().await;
     let rule = world.rule(json!({ "when": "data.no == 'NO.42'" })).await;
     let path = format!("/v1/rules/{}", rule["id"].as_str().expect("an id"));

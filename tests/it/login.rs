@@ -82,7 +82,7 @@ async fn the_session_key_is_sealed_and_a_late_login_does_not_bring_back_an_older
     assert!(!sealed.windows(8).any(|part| opened.windows(8).any(|plain| plain == part)));
 
     // A login that began later replaces the key.
-    world.advance(Duration::from_secs(60)).await;
+    world.advance(Duration::from_mins(1)).await;
     world.phone("ann").await;
     let after = identity::Entity::find().one(world.ctx.db.read()).await.expect("a row").expect("an identity");
     assert_ne!(after.session_key, before.session_key);
@@ -247,7 +247,7 @@ async fn an_access_token_ends_and_a_forged_one_never_works(#[values(Kind::Sqlite
     let payload = phone.access_token.split('.').nth(1).expect("a payload");
     let header = URL_SAFE_NO_PAD.encode(br#"{"alg":"none","typ":"JWT"}"#);
     me(&format!("{header}.{payload}.")).await.problem(401, "invalid_token");
-    world.advance(Duration::from_secs(900)).await;
+    world.advance(Duration::from_mins(15)).await;
     me(&phone.access_token).await.problem(401, "invalid_token");
     world.finish().await;
 }

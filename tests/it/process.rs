@@ -54,7 +54,7 @@ async fn dev(directory: &Path, database_url: &str) -> Dev {
             if line.starts_with("curl ") {
                 lines.push(line);
             } else if let Some(printed) = line.trim().strip_prefix("API key") {
-                key = printed.trim().to_owned();
+                printed.trim().clone_into(&mut key);
             }
         }
     };

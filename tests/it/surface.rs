@@ -95,7 +95,7 @@ async fn every_error_is_a_problem(#[values(Kind::Sqlite, Kind::Postgres)] kind: 
 async fn who_asks_is_checked(#[values(Kind::Sqlite, Kind::Postgres)] kind: Kind) {
     let Some(world) = World::new(kind).await else { return };
     let scopes = ["events:read".to_owned()];
-    let until = Some(world.clock.now() + Duration::from_secs(60));
+    let until = Some(world.clock.now() + Duration::from_mins(1));
     let key = magpie::api_key::create(&world.ctx, "reader", &scopes, until).await.expect("a key");
     let key = secrecy::ExposeSecret::expose_secret(&key.key).to_owned();
     let tell = async |bearer: Option<&str>| {

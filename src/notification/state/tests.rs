@@ -29,7 +29,7 @@ fn row() -> Model {
         unsure: Unsure::AtMostOnce,
         priority: 0,
         due_at: NOW,
-        time_to_live: Duration::from_secs(60),
+        time_to_live: Duration::from_mins(1),
         now: NOW,
     })
 }

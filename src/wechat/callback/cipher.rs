@@ -6,7 +6,7 @@
 //! ```
 //!
 //! The padding is PKCS#7 with a block of 32, which a routine for blocks of 16 refuses; and the last
-//! character of a real EncodingAESKey carries two spare bits, which a strict base64 decoder refuses.
+//! character of a real `EncodingAESKey` carries two spare bits, which a strict base64 decoder refuses.
 
 use aes::Aes256;
 use base64::{
