@@ -4,7 +4,11 @@
 //! signal ─▶ not ready ─▶ door closed, requests end ─▶ claiming stops, calls settle ─▶ database closed
 //! ```
 
-use std::{io, net::SocketAddr};
+use std::{
+    io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
 use migration::{Migrator, MigratorTrait};
 use poem::{
@@ -168,4 +172,27 @@ pub fn stop_on_signal(ctx: &Context) -> io::Result<()> {
         std::process::exit(130);
     });
     Ok(())
+}
+
+/// Reads the apps of the configuration again at each SIGHUP: a rotated AppSecret or a new app needs no
+/// restart. A configuration that is refused changes nothing.
+pub fn reload_on_hangup(ctx: &Context, file: Option<PathBuf>) -> io::Result<()> {
+    let ctx = ctx.clone();
+    let mut hangup = signal(SignalKind::hangup())?;
+    tokio::spawn(async move {
+        while hangup.recv().await.is_some() {
+            match reload(&ctx, file.as_deref()).await {
+                Ok(apps) => tracing::info!(apps, "apps.reloaded"),
+                Err(error) => tracing::error!(%error, "apps.not_reloaded"),
+            }
+        }
+    });
+    Ok(())
+}
+
+async fn reload(ctx: &Context, file: Option<&Path>) -> Result<usize, StartError> {
+    let config = Config::load(file)?;
+    ctx.replace_apps(&config.apps);
+    app_account::register(ctx).await?;
+    Ok(config.apps.len())
 }

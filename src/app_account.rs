@@ -1,5 +1,7 @@
 //! Apps as the nodes share them: known to the database, paused or not.
 
+use std::sync::Arc;
+
 use entity::{Timestamp, app as row};
 use sea_orm::{ActiveValue::Set, ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, sea_query::OnConflict};
 
@@ -7,7 +9,7 @@ use crate::{config::App, context::Context, error::Error};
 
 /// Makes sure that every configured app has its row.
 pub async fn register(ctx: &Context) -> Result<(), Error> {
-    for app in &ctx.config.apps {
+    for app in ctx.apps().iter() {
         let model = row::ActiveModel {
             app_id: Set(app.app_id.clone()),
             paused_until: Set(None),
@@ -25,10 +27,10 @@ pub async fn register(ctx: &Context) -> Result<(), Error> {
 }
 
 /// The configured apps with what the nodes know about them, in the configuration's order.
-pub async fn all(ctx: &Context) -> Result<Vec<(&App, row::Model)>, Error> {
+pub async fn all(ctx: &Context) -> Result<Vec<(Arc<App>, row::Model)>, Error> {
     let rows = row::Entity::find().all(ctx.db.read()).await?;
     let of = |app: &App| rows.iter().find(|row| row.app_id == app.app_id).cloned();
-    Ok(ctx.config.apps.iter().filter_map(|app| Some((app, of(app)?))).collect())
+    Ok(ctx.apps().iter().filter_map(|app| Some((app.clone(), of(app)?))).collect())
 }
 
 /// No message of the app is claimed before `until`.

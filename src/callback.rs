@@ -5,6 +5,8 @@
 //!                                                                   worker ─▶ receipts …
 //! ```
 
+use std::sync::Arc;
+
 use entity::{CallbackId, ReceiptId, callback as row, receipt as receipt_row};
 use sea_orm::{
     ActiveValue::Set,
@@ -33,7 +35,7 @@ pub struct Signed<'a> {
 /// Whether WeChat may use this address: the check made when it is entered in the console.
 pub fn check_url(ctx: &Context, app_id: &str, signed: &Signed<'_>) -> Result<(), Error> {
     let (_, token) = signed_app(ctx, app_id)?;
-    if callback::signature_matches(token, &[signed.timestamp, signed.nonce], signed.signature) {
+    if callback::signature_matches(&token, &[signed.timestamp, signed.nonce], signed.signature) {
         Ok(())
     } else {
         Err(Error::new(Code::CallbackRefused))
@@ -52,7 +54,7 @@ pub async fn receive(
     let refused = |problem: String| Error::new(Code::CallbackRefused).detail(problem);
     let text = match (app.callback_mode, &app.encoding_aes_key) {
         (CallbackMode::Plain, _) => {
-            if !callback::signature_matches(token, &[signed.timestamp, signed.nonce], signed.signature) {
+            if !callback::signature_matches(&token, &[signed.timestamp, signed.nonce], signed.signature) {
                 return Err(Error::new(Code::CallbackRefused));
             }
             body.to_vec()
@@ -61,7 +63,7 @@ pub async fn receive(
         (CallbackMode::Compatible | CallbackMode::Secure, Some(key)) => {
             let sealed = callback::sealed_part(body).map_err(|error| refused(format!("{error}.")))?;
             let signature = msg_signature.unwrap_or_default();
-            if !callback::signature_matches(token, &[signed.timestamp, signed.nonce, &sealed], signature) {
+            if !callback::signature_matches(&token, &[signed.timestamp, signed.nonce, &sealed], signature) {
                 return Err(Error::new(Code::CallbackRefused));
             }
             cipher::open(key, &app.app_id, &sealed).map_err(|error| refused(format!("{error}.")))?
@@ -69,12 +71,12 @@ pub async fn receive(
         (_, None) => return Err(Error::new(Code::CallbackRefused)),
     };
     let push = callback::parse(&text).map_err(|error| Error::new(Code::MalformedJson).detail(format!("{error}.")))?;
-    store(ctx, app, &push, &String::from_utf8_lossy(&text)).await
+    store(ctx, &app, &push, &String::from_utf8_lossy(&text)).await
 }
 
-fn signed_app<'a>(ctx: &'a Context, app_id: &str) -> Result<(&'a App, &'a SecretString), Error> {
-    let app = ctx.config.app(app_id).ok_or(Error::new(Code::AppNotFound))?;
-    let token = app.callback_token.as_ref();
+fn signed_app(ctx: &Context, app_id: &str) -> Result<(Arc<App>, SecretString), Error> {
+    let app = ctx.app(app_id).ok_or(Error::new(Code::AppNotFound))?;
+    let token = app.callback_token.clone();
     let token = token.ok_or(Error::new(Code::CallbackRefused).detail("The app has no callback_token configured."))?;
     Ok((app, token))
 }

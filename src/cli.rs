@@ -102,7 +102,8 @@ async fn serve(file: ConfigFile) -> Result<(), StartError> {
     telemetry::start();
     let ctx = app::build(file.load()?, Clock::system()).await?;
     app::stop_on_signal(&ctx)?;
-    if ctx.config.apps.is_empty() {
+    app::reload_on_hangup(&ctx, file.config)?;
+    if ctx.apps().is_empty() {
         tracing::warn!("no app is configured: nobody can log in; add [[apps]] to the configuration");
     }
     let running = app::start(ctx, Roles::ALL).await?;

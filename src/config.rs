@@ -133,11 +133,6 @@ impl Config {
         keys.map_err(|error| refused("master_key", &error.to_string()))
     }
 
-    /// The app with this AppID.
-    pub fn app(&self, app_id: &str) -> Option<&App> {
-        self.apps.iter().find(|app| app.app_id == app_id)
-    }
-
     /// Whether the database is the embedded one.
     pub fn is_sqlite(&self) -> bool {
         self.database_url.expose_secret().starts_with("sqlite:")

@@ -11,7 +11,13 @@ use std::{
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use crate::{clock::Clock, config::Config, database::Database, secret::MasterKeys, wechat};
+use crate::{
+    clock::Clock,
+    config::{App, Config},
+    database::Database,
+    secret::MasterKeys,
+    wechat,
+};
 
 #[derive(Clone)]
 pub struct Context(Arc<Parts>);
@@ -23,6 +29,7 @@ pub struct Parts {
     pub config: Config,
     pub keys: MasterKeys,
     pub wake: Wake,
+    apps: RwLock<Arc<Vec<Arc<App>>>>,
     /// Cancelled when the process is told to stop.
     pub stop: CancellationToken,
     memory: Memory,
@@ -42,7 +49,23 @@ impl Context {
     pub fn new(db: Database, wechat: wechat::Client, clock: Clock, config: Config, keys: MasterKeys) -> Self {
         let (wake, memory) = (Wake::default(), Memory::default());
         let stop = CancellationToken::new();
-        Self(Arc::new(Parts { db, wechat, clock, config, keys, wake, stop, memory }))
+        let apps = RwLock::new(shared(&config.apps));
+        Self(Arc::new(Parts { db, wechat, clock, config, keys, wake, apps, stop, memory }))
+    }
+
+    /// The configured apps, as last loaded.
+    pub fn apps(&self) -> Arc<Vec<Arc<App>>> {
+        self.0.apps.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The app with this AppID.
+    pub fn app(&self, app_id: &str) -> Option<Arc<App>> {
+        self.apps().iter().find(|app| app.app_id == app_id).cloned()
+    }
+
+    /// Takes over the apps of a configuration that was read again.
+    pub fn replace_apps(&self, apps: &[App]) {
+        *self.0.apps.write().unwrap_or_else(PoisonError::into_inner) = shared(apps);
     }
 
     /// What this node remembers of one kind, made empty at the first call: caches and connections
@@ -58,6 +81,10 @@ impl Deref for Context {
     fn deref(&self) -> &Parts {
         &self.0
     }
+}
+
+fn shared(apps: &[App]) -> Arc<Vec<Arc<App>>> {
+    Arc::new(apps.iter().cloned().map(Arc::new).collect())
 }
 
 #[derive(Default)]

@@ -83,8 +83,8 @@ pub async fn run(options: Options) -> Result<(), StartError> {
 
 /// The demo's templates, and its rule unless there is one.
 async fn seed(ctx: &Context) -> Result<(), Error> {
-    if let Some(app) = ctx.config.app(DEMO_APP_ID) {
-        template::sync(ctx, app).await?;
+    if let Some(app) = ctx.app(DEMO_APP_ID) {
+        template::sync(ctx, &app).await?;
     }
     if rule::list(ctx, None, 1).await?.is_empty() {
         rule::create(ctx, demo_rule()).await?;

@@ -13,7 +13,7 @@
 
 mod record;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use entity::{SessionId, Timestamp, UserId, session as session_row};
 use moka::future::Cache;
@@ -80,7 +80,7 @@ pub async fn log_in(ctx: &Context, app_id: &str, code: &str) -> Result<LoggedIn,
     let recent = ctx.memory::<Recent>();
     let done = recent
         .0
-        .try_get_with(code_mac.clone(), exchange(ctx, app, code, code_mac.clone()))
+        .try_get_with(code_mac.clone(), exchange(ctx, &app, code, code_mac.clone()))
         .await
         .map_err(|error| (*error).clone())?;
     let row = session_row::Entity::find_by_id(done.session).one(ctx.db.write()).await?;
@@ -95,8 +95,8 @@ pub async fn log_in(ctx: &Context, app_id: &str, code: &str) -> Result<LoggedIn,
     }
 }
 
-fn mini_program<'a>(ctx: &'a Context, app_id: &str) -> Result<&'a App, Error> {
-    let app = ctx.config.app(app_id).ok_or(Error::new(Code::AppNotFound))?;
+fn mini_program(ctx: &Context, app_id: &str) -> Result<Arc<App>, Error> {
+    let app = ctx.app(app_id).ok_or(Error::new(Code::AppNotFound))?;
     if app.kind == Kind::MiniProgram {
         Ok(app)
     } else {

@@ -4,7 +4,7 @@ use entity::app as rows;
 use poem::web::Data;
 use poem_openapi::{Enum, Object, OpenApi, param::Path, payload::Json};
 
-use super::{Tag, principal::Key, problem::Failure, time::Time};
+use super::{Tag, object::example_app_id, principal::Key, problem::Failure, time::Time};
 use crate::{
     access_token, app_account,
     config::{self, Kind},
@@ -59,7 +59,7 @@ impl AppsApi {
         key.require("apps:read")?;
         let mut data = Vec::new();
         for (app, row) in app_account::all(ctx).await? {
-            data.push(show(ctx, app, row).await);
+            data.push(show(ctx, &app, row).await);
         }
         Ok(Json(AppList { data }))
     }
@@ -68,12 +68,17 @@ impl AppsApi {
     ///
     /// Needs `apps:read`.
     #[oai(path = "/:app_id", method = "get", operation_id = "get_app")]
-    async fn get(&self, Data(ctx): Data<&Context>, key: Key, app_id: Path<String>) -> Result<Json<App>, Failure> {
+    async fn get(
+        &self,
+        Data(ctx): Data<&Context>,
+        key: Key,
+        #[oai(example = "example_app_id")] app_id: Path<String>,
+    ) -> Result<Json<App>, Failure> {
         key.require("apps:read")?;
         let all = app_account::all(ctx).await?;
         let found = all.into_iter().find(|(app, _)| app.app_id == app_id.0);
         let (app, row) = found.ok_or(Error::new(Code::AppNotFound))?;
-        Ok(Json(show(ctx, app, row).await))
+        Ok(Json(show(ctx, &app, row).await))
     }
 }
 

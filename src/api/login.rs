@@ -6,7 +6,7 @@ use poem_openapi::{ApiResponse, Object, OpenApi, param::Path, payload::Json};
 
 use serde::Deserialize;
 
-use super::{Tag, body::Body, principal::User, problem::Failure, rate_limit, request};
+use super::{Tag, body::Body, object::example_app_id, principal::User, problem::Failure, rate_limit, request};
 use crate::{context::Context, login, session};
 
 pub struct LoginApi;
@@ -76,6 +76,7 @@ impl LoginApi {
         Data(ctx): Data<&Context>,
         raw: &Request,
         /// The AppID of the Mini Program.
+        #[oai(example = "example_app_id")]
         app_id: Path<String>,
         Body(body): Body<LoginRequest>,
     ) -> Result<Json<TokenAnswer>, Failure> {

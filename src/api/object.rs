@@ -156,3 +156,8 @@ pub struct NotificationList {
     /// Pass it as `cursor` for the next page; missing on the last one.
     pub next_cursor: Option<String>,
 }
+
+/// The simulator's demo app, so that "Try it out" works as it stands.
+pub fn example_app_id() -> String {
+    "wxdemo0000000001".into()
+}

@@ -1,11 +1,14 @@
 //! The mirror of the apps' templates.
 
+use std::sync::Arc;
+
 use entity::template as rows;
 use poem::web::Data;
 use poem_openapi::{Object, OpenApi, param::Path, payload::Json};
 
 use super::{
     Tag,
+    object::example_app_id,
     object::{TemplateKind, TemplateState},
     principal::Key,
     problem::Failure,
@@ -55,17 +58,17 @@ struct TemplateList {
     data: Vec<Template>,
 }
 
-#[OpenApi(prefix_path = "/v1/apps/:app_id/templates", tag = "Tag::Apps")]
+#[OpenApi(prefix_path = "/v1/apps", tag = "Tag::Apps")]
 impl TemplatesApi {
     /// The app's templates, as last fetched
     ///
     /// Needs `templates:read`.
-    #[oai(path = "/", method = "get", operation_id = "list_templates")]
+    #[oai(path = "/:app_id/templates", method = "get", operation_id = "list_templates")]
     async fn list(
         &self,
         Data(ctx): Data<&Context>,
         key: Key,
-        app_id: Path<String>,
+        #[oai(example = "example_app_id")] app_id: Path<String>,
     ) -> Result<Json<TemplateList>, Failure> {
         key.require("templates:read")?;
         let app = app(ctx, &app_id.0)?;
@@ -75,20 +78,20 @@ impl TemplatesApi {
     /// Fetch the app's templates from WeChat now
     ///
     /// Needs `templates:write`.
-    #[oai(path = "/sync", method = "post", operation_id = "sync_templates")]
+    #[oai(path = "/:app_id/templates/sync", method = "post", operation_id = "sync_templates")]
     async fn sync(
         &self,
         Data(ctx): Data<&Context>,
         key: Key,
-        app_id: Path<String>,
+        #[oai(example = "example_app_id")] app_id: Path<String>,
     ) -> Result<Json<TemplateList>, Failure> {
         key.require("templates:write")?;
-        Ok(list(template::sync(ctx, app(ctx, &app_id.0)?).await?))
+        Ok(list(template::sync(ctx, &*app(ctx, &app_id.0)?).await?))
     }
 }
 
-fn app<'a>(ctx: &'a Context, app_id: &str) -> Result<&'a config::App, Error> {
-    ctx.config.app(app_id).ok_or(Error::new(Code::AppNotFound))
+fn app(ctx: &Context, app_id: &str) -> Result<Arc<config::App>, Error> {
+    ctx.app(app_id).ok_or(Error::new(Code::AppNotFound))
 }
 
 fn list(rows: Vec<rows::Model>) -> Json<TemplateList> {

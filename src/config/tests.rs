@@ -15,7 +15,7 @@ fn problem(toml: &str) -> String {
 fn the_defaults_are_valid_and_an_app_needs_three_keys() {
     let config = Config::from_toml(APP).expect("valid");
     assert_eq!(config.delivery.lease, Duration::from_secs(15));
-    assert!(config.app("wx0123456789abcdef").is_some());
+    assert!(config.apps.len() == 1);
     assert!(config.is_sqlite());
 }
 

@@ -42,9 +42,9 @@ pub struct Reported {
 /// Enters a report into the ledger. The same `report_id` counts once, whatever it says later.
 pub async fn report(ctx: &Context, session: &session::Model, report: &Report) -> Result<Reported, Error> {
     check(report)?;
-    let app = ctx.config.app(&session.app_id).ok_or(Error::new(Code::AppNotFound))?;
+    let app = ctx.app(&session.app_id).ok_or(Error::new(Code::AppNotFound))?;
     let ids: Vec<_> = report.results.iter().map(|(id, _)| id.as_str()).collect();
-    let templates = templates::require(ctx, app, &ids).await?;
+    let templates = templates::require(ctx, &app, &ids).await?;
     let now = ctx.clock.now();
     let mut ignored = Vec::new();
     let mut accepted = false;

@@ -16,8 +16,8 @@ use crate::{
 /// Refuses a rule that can never work.
 pub(super) async fn check(ctx: &Context, definition: &Definition) -> Result<(), Error> {
     let mut faults = shape(definition);
-    let Some(app) = ctx.config.app(&definition.app_id) else {
-        let known: Vec<_> = ctx.config.apps.iter().map(|app| app.app_id.as_str()).collect();
+    let Some(app) = ctx.app(&definition.app_id) else {
+        let known: Vec<_> = ctx.apps().iter().map(|app| app.app_id.clone()).collect();
         faults.push(FieldError::new("/app_id", format!("is no configured app; there are: {}", known.join(", "))));
         return Err(Error::fields(Code::RuleInvalid, faults));
     };
@@ -29,7 +29,7 @@ pub(super) async fn check(ctx: &Context, definition: &Definition) -> Result<(), 
             }
         }
     }
-    let templates = templates::require(ctx, app, &[&definition.template_id]).await?;
+    let templates = templates::require(ctx, &app, &[&definition.template_id]).await?;
     for template in &templates {
         faults.extend(against_template(definition, template));
     }

@@ -5,7 +5,11 @@
 //!                                                              settler: takes what waits, one commit
 //! ```
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use entity::notification;
 use tokio::{
@@ -86,15 +90,20 @@ pub async fn run(ctx: &Context, stop: &CancellationToken) {
 
 /// Free calls, by app: one app's slow WeChat does not hold up another's.
 struct Slots {
-    by_app: HashMap<String, Arc<Semaphore>>,
+    by_app: Mutex<HashMap<String, Arc<Semaphore>>>,
+    per_app: usize,
     /// Rung when a call of an app with a backlog ends.
     freed: Arc<Notify>,
 }
 
 impl Slots {
     fn new(ctx: &Context) -> Self {
-        let slots = |app: &App| (app.app_id.clone(), Arc::new(Semaphore::new(ctx.config.delivery.concurrency)));
-        Self { by_app: ctx.config.apps.iter().map(slots).collect(), freed: Arc::default() }
+        Self { by_app: Mutex::default(), per_app: ctx.config.delivery.concurrency, freed: Arc::default() }
+    }
+
+    fn of(&self, app: &App) -> Arc<Semaphore> {
+        let mut by_app = self.by_app.lock().unwrap_or_else(PoisonError::into_inner);
+        by_app.entry(app.app_id.clone()).or_insert_with(|| Arc::new(Semaphore::new(self.per_app))).clone()
     }
 }
 
@@ -107,7 +116,7 @@ async fn round(
 ) -> Result<bool, Error> {
     let mut more = false;
     for app in awake_apps(ctx).await? {
-        let Some(free) = slots.by_app.get(&app.app_id) else { continue };
+        let free = slots.of(&app);
         let most = free.available_permits();
         if most == 0 {
             continue;
@@ -142,7 +151,7 @@ async fn call(
     let _ = answers.send(settlement);
 }
 
-async fn awake_apps(ctx: &Context) -> Result<Vec<&App>, Error> {
+async fn awake_apps(ctx: &Context) -> Result<Vec<Arc<App>>, Error> {
     let now = ctx.clock.now();
     let apps = app_account::all(ctx).await?;
     Ok(apps

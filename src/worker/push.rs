@@ -20,8 +20,8 @@ use crate::{
 /// Calls WeChat and says what came of it. The call is made only while the lease still outlasts it.
 pub(super) async fn push(ctx: &Context, row: Model) -> Settlement {
     let stopwatch = Stopwatch::start();
-    let came = match ctx.config.app(&row.app_id) {
-        Some(app) if lease_outlasts_a_call(ctx, &row) => with_token(ctx, app, &row).await,
+    let came = match ctx.app(&row.app_id) {
+        Some(app) if lease_outlasts_a_call(ctx, &row) => with_token(ctx, &app, &row).await,
         _ => Came::NotCalled { because: Hold::Released },
     };
     Settlement { row, came, duration_ms: stopwatch.millis() }
