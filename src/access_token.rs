@@ -71,6 +71,20 @@ pub async fn replace(ctx: &Context, app: &App, token: &AccessToken) -> Result<Ac
     }
 }
 
+/// Makes a call with the app's token. A refused token is replaced and the call repeated once.
+pub async fn with<T, F>(ctx: &Context, app: &App, call: impl Fn(AccessToken) -> F) -> Result<T, wechat::Error>
+where
+    F: Future<Output = Result<T, wechat::Error>>,
+{
+    let token = get(ctx, app).await?;
+    match call(token.clone()).await {
+        Err(wechat::Error::Refused(refusal)) if refusal.verdict() == Verdict::RefreshToken => {
+            call(replace(ctx, app, &token).await?).await
+        }
+        answer => answer,
+    }
+}
+
 /// The token this node holds, without asking WeChat.
 pub async fn held(ctx: &Context, app: &App) -> Option<AccessToken> {
     let slot = slot(ctx, app);

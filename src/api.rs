@@ -23,6 +23,7 @@ mod problem;
 mod rate_limit;
 mod request;
 mod rules;
+mod template_library;
 mod templates;
 mod time;
 mod wellknown;
@@ -62,6 +63,7 @@ type Service = OpenApiService<
         rules::RulesApi,
         apps::AppsApi,
         templates::TemplatesApi,
+        template_library::TemplateLibraryApi,
         callback::CallbackApi,
         wellknown::WellKnownApi,
     ),
@@ -78,6 +80,7 @@ fn service() -> Service {
             rules::RulesApi,
             apps::AppsApi,
             templates::TemplatesApi,
+            template_library::TemplateLibraryApi,
             callback::CallbackApi,
             wellknown::WellKnownApi,
         ),

@@ -13,6 +13,7 @@ pub mod error;
 pub mod login;
 pub mod subscribe_message;
 pub mod template;
+pub mod template_library;
 
 pub use client::{Client, ClientError};
 pub use error::{Error, Refusal, Verdict};

@@ -26,7 +26,7 @@ pub struct TemplatesApi;
 /// A template of the account.
 #[derive(Object)]
 #[oai(skip_serializing_if_is_none)]
-struct Template {
+pub(super) struct Template {
     template_id: String,
     title: String,
     kind: TemplateKind,
@@ -90,30 +90,32 @@ impl TemplatesApi {
     }
 }
 
-fn app(ctx: &Context, app_id: &str) -> Result<Arc<config::App>, Error> {
+pub(super) fn app(ctx: &Context, app_id: &str) -> Result<Arc<config::App>, Error> {
     ctx.app(app_id).ok_or(Error::new(Code::AppNotFound))
 }
 
 fn list(rows: Vec<rows::Model>) -> Json<TemplateList> {
-    Json(TemplateList { data: rows.into_iter().map(show).collect() })
+    Json(TemplateList { data: rows.into_iter().map(Template::from).collect() })
 }
 
-fn show(row: rows::Model) -> Template {
-    let field = |field: rows::Field| TemplateField {
-        key: field.key,
-        label: field.label,
-        keyword: field.keyword,
-        enum_values: field.enum_values,
-    };
-    Template {
-        template_id: row.template_id,
-        title: row.title,
-        kind: row.kind.into(),
-        fields: row.fields.0.into_iter().map(field).collect(),
-        content: row.content,
-        example: row.example,
-        state: row.state.into(),
-        paused_because: row.paused_because,
-        synced_at: Time(row.synced_at),
+impl From<rows::Model> for Template {
+    fn from(row: rows::Model) -> Self {
+        let field = |field: rows::Field| TemplateField {
+            key: field.key,
+            label: field.label,
+            keyword: field.keyword,
+            enum_values: field.enum_values,
+        };
+        Self {
+            template_id: row.template_id,
+            title: row.title,
+            kind: row.kind.into(),
+            fields: row.fields.0.into_iter().map(field).collect(),
+            content: row.content,
+            example: row.example,
+            state: row.state.into(),
+            paused_because: row.paused_because,
+            synced_at: Time(row.synced_at),
+        }
     }
 }

@@ -226,14 +226,15 @@ fn row(
     });
     row.event_id = Some(event_id);
     row.rule_id = Some(rule.id);
-    match candidate.message {
-        Ok(rendered) => {
+    match (candidate.message, &rule.paused_because) {
+        (_, Some(because)) => fail(&mut row, Reason::BadTemplate, Some(format!("the rule is paused: {because}")), now),
+        (Ok(rendered), None) => {
             row.fields = FieldValues(rendered.fields.0.clone());
             row.page.clone_from(&rendered.page);
             row.url.clone_from(&rendered.url);
             row.miniprogram.clone_from(&rendered.miniprogram);
         }
-        Err(fault) => fail(&mut row, Reason::BadData, Some(explain(fault)), now),
+        (Err(fault), None) => fail(&mut row, Reason::BadData, Some(explain(fault)), now),
     }
     row
 }

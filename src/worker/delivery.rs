@@ -61,7 +61,7 @@ pub async fn run(ctx: &Context, stop: &CancellationToken) {
     let (answers, waiting) = mpsc::unbounded_channel();
     let calls = TaskTracker::new();
     let slots = Slots::new(ctx);
-    let settler = tokio::spawn(settle_all(ctx.clone(), waiting));
+    let mut settler = tokio::spawn(settle_all(ctx.clone(), waiting));
     while !stop.is_cancelled() {
         let more = match round(ctx, &slots, &calls, &answers).await {
             Ok(more) => more,
@@ -73,6 +73,8 @@ pub async fn run(ctx: &Context, stop: &CancellationToken) {
         let pause = if more { Duration::ZERO } else { PERIOD.mul_f64(0.9 + 0.2 * rand::random::<f64>()) };
         tokio::select! {
             () = stop.cancelled() => break,
+            // It only ends by a panic while there is somebody to answer; a worker without it must not go on.
+            ended = &mut settler => ended.expect("the settler lives as long as the loop"),
             () = ctx.wake.delivery.notified() => {}
             () = slots.freed.notified(), if !more => {}
             () = tokio::time::sleep(pause) => {}

@@ -10,3 +10,4 @@ mod house;
 mod login;
 mod process;
 mod surface;
+mod templates;

@@ -1,0 +1,209 @@
+//! Choosing from WeChat's public library of templates.
+
+use poem::web::Data;
+use poem_openapi::{
+    ApiResponse, Object, OpenApi,
+    param::{Path, Query},
+    payload::Json,
+    types::Example,
+};
+use serde::Deserialize;
+
+use super::{
+    Tag,
+    body::Body,
+    object::{TemplateKind, example_app_id},
+    principal::Key,
+    problem::Failure,
+    templates::{Template, app},
+};
+use crate::{
+    context::Context,
+    template::library::{self, MOST_TITLES},
+};
+
+pub struct TemplateLibraryApi;
+
+/// A service category of the account.
+#[derive(Object)]
+struct LibraryCategory {
+    id: i64,
+    name: String,
+}
+
+#[derive(Object)]
+struct LibraryCategoryList {
+    data: Vec<LibraryCategory>,
+}
+
+/// A template of the library.
+#[derive(Object)]
+#[oai(skip_serializing_if_is_none)]
+struct LibraryTitle {
+    tid: String,
+    title: String,
+    kind: TemplateKind,
+    category_id: Option<String>,
+}
+
+#[derive(Object)]
+struct LibraryTitleList {
+    data: Vec<LibraryTitle>,
+    /// How many there are in all.
+    total: i64,
+}
+
+/// A keyword a template of the library may have.
+#[derive(Object)]
+struct LibraryKeyword {
+    keyword_id: i64,
+    name: String,
+    example: String,
+    /// The keyword type, such as `thing`.
+    keyword: String,
+}
+
+#[derive(Object)]
+struct LibraryKeywordList {
+    data: Vec<LibraryKeyword>,
+}
+
+/// A template to take from the library.
+#[derive(Object, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[oai(deny_unknown_fields, example)]
+struct NewTemplate {
+    /// The title's id.
+    tid: String,
+    /// Two to five keywords, in the wanted order.
+    keyword_ids: Vec<i64>,
+    /// What the messages are for, at most 15 characters.
+    scene: String,
+}
+
+impl Example for NewTemplate {
+    fn example() -> Self {
+        Self { tid: "1128".into(), keyword_ids: vec![1, 2], scene: "取餐提醒".into() }
+    }
+}
+
+#[derive(ApiResponse)]
+enum Added {
+    /// The template is in the account; rules may use it.
+    #[oai(status = 201)]
+    Template(Json<Template>),
+}
+
+#[derive(ApiResponse)]
+enum Deleted {
+    /// Gone from the account; rules that use it are paused.
+    #[oai(status = 204)]
+    Done,
+}
+
+#[OpenApi(prefix_path = "/v1/apps", tag = "Tag::Apps")]
+impl TemplateLibraryApi {
+    /// The account's service categories
+    ///
+    /// Needs `templates:read`.
+    #[oai(path = "/:app_id/template-library/categories", method = "get", operation_id = "list_library_categories")]
+    async fn categories(
+        &self,
+        Data(ctx): Data<&Context>,
+        key: Key,
+        #[oai(example = "example_app_id")] app_id: Path<String>,
+    ) -> Result<Json<LibraryCategoryList>, Failure> {
+        key.require("templates:read")?;
+        let found = library::categories(ctx, &*app(ctx, &app_id.0)?).await?;
+        let data = found.into_iter().map(|category| LibraryCategory { id: category.id, name: category.name });
+        Ok(Json(LibraryCategoryList { data: data.collect() }))
+    }
+
+    /// Templates of the public library
+    ///
+    /// Needs `templates:read`.
+    #[oai(path = "/:app_id/template-library/titles", method = "get", operation_id = "list_library_titles")]
+    async fn titles(
+        &self,
+        Data(ctx): Data<&Context>,
+        key: Key,
+        #[oai(example = "example_app_id")] app_id: Path<String>,
+        /// Categories, separated by commas; all of the account when missing.
+        category_ids: Query<Option<String>>,
+        /// How many to pass over.
+        start: Query<Option<u64>>,
+        /// At most 30.
+        limit: Query<Option<u64>>,
+    ) -> Result<Json<LibraryTitleList>, Failure> {
+        key.require("templates:read")?;
+        let app = app(ctx, &app_id.0)?;
+        let limit = limit.0.unwrap_or(MOST_TITLES);
+        let (found, total) = library::titles(ctx, &app, category_ids.0, start.0.unwrap_or(0), limit).await?;
+        let data = found.into_iter().map(|title| LibraryTitle {
+            tid: title.id(),
+            kind: if title.is_long_term() { TemplateKind::LongTerm } else { TemplateKind::OneTime },
+            category_id: title.category_id(),
+            title: title.title,
+        });
+        Ok(Json(LibraryTitleList { data: data.collect(), total }))
+    }
+
+    /// The keywords a template of the library may have
+    ///
+    /// Needs `templates:read`.
+    #[oai(
+        path = "/:app_id/template-library/titles/:tid/keywords",
+        method = "get",
+        operation_id = "list_library_keywords"
+    )]
+    async fn keywords(
+        &self,
+        Data(ctx): Data<&Context>,
+        key: Key,
+        #[oai(example = "example_app_id")] app_id: Path<String>,
+        tid: Path<String>,
+    ) -> Result<Json<LibraryKeywordList>, Failure> {
+        key.require("templates:read")?;
+        let found = library::keywords(ctx, &*app(ctx, &app_id.0)?, &tid.0).await?;
+        let data = found.into_iter().map(|keyword| LibraryKeyword {
+            keyword_id: keyword.kid,
+            name: keyword.name,
+            example: keyword.example,
+            keyword: keyword.rule,
+        });
+        Ok(Json(LibraryKeywordList { data: data.collect() }))
+    }
+
+    /// Take a template from the library
+    ///
+    /// Needs `templates:write`.
+    #[oai(path = "/:app_id/templates", method = "post", operation_id = "add_template")]
+    async fn add(
+        &self,
+        Data(ctx): Data<&Context>,
+        key: Key,
+        #[oai(example = "example_app_id")] app_id: Path<String>,
+        Body(body): Body<NewTemplate>,
+    ) -> Result<Added, Failure> {
+        key.require("templates:write")?;
+        let app = app(ctx, &app_id.0)?;
+        let row = library::add(ctx, &app, &body.tid, &body.keyword_ids, &body.scene).await?;
+        Ok(Added::Template(Json(row.into())))
+    }
+
+    /// Delete a template from the account
+    ///
+    /// Rules that use it are paused and say so. Needs `templates:write`.
+    #[oai(path = "/:app_id/templates/:template_id", method = "delete", operation_id = "delete_template")]
+    async fn delete(
+        &self,
+        Data(ctx): Data<&Context>,
+        key: Key,
+        #[oai(example = "example_app_id")] app_id: Path<String>,
+        template_id: Path<String>,
+    ) -> Result<Deleted, Failure> {
+        key.require("templates:write")?;
+        library::delete(ctx, &*app(ctx, &app_id.0)?, &template_id.0).await?;
+        Ok(Deleted::Done)
+    }
+}
