@@ -26,6 +26,7 @@ mod rules;
 mod template_library;
 mod templates;
 mod time;
+mod users;
 mod wellknown;
 
 use poem::{Endpoint, EndpointExt, IntoEndpoint, Route, get};
@@ -48,6 +49,8 @@ enum Tag {
     Rules,
     /// The WeChat accounts and their templates.
     Apps,
+    /// People, in all apps.
+    Users,
     /// For WeChat.
     Callback,
     /// For probes and other backends.
@@ -64,6 +67,7 @@ type Service = OpenApiService<
         apps::AppsApi,
         templates::TemplatesApi,
         template_library::TemplateLibraryApi,
+        users::UsersApi,
         callback::CallbackApi,
         wellknown::WellKnownApi,
     ),
@@ -81,6 +85,7 @@ fn service() -> Service {
             apps::AppsApi,
             templates::TemplatesApi,
             template_library::TemplateLibraryApi,
+            users::UsersApi,
             callback::CallbackApi,
             wellknown::WellKnownApi,
         ),

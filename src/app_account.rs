@@ -3,7 +3,11 @@
 use std::sync::Arc;
 
 use entity::{Timestamp, app as row};
-use sea_orm::{ActiveValue::Set, ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, sea_query::OnConflict};
+use sea_orm::{
+    ActiveValue::Set,
+    ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, UpdateMany,
+    sea_query::{ExprTrait, OnConflict},
+};
 
 use crate::{config::App, context::Context, error::Error};
 
@@ -33,36 +37,45 @@ pub async fn all(ctx: &Context) -> Result<Vec<(Arc<App>, row::Model)>, Error> {
     Ok(ctx.apps().iter().filter_map(|app| Some((app.clone(), of(app)?))).collect())
 }
 
-/// No message of the app is claimed before `until`.
+/// No message of the app is claimed before `until`. A longer pause that is in force stays.
 pub async fn pause(db: &impl ConnectionTrait, app_id: &str, until: Timestamp, because: &str) -> Result<(), Error> {
-    set_pause(db, app_id, Some(until), Some(because)).await?;
-    tracing::warn!(app.id = app_id, because, "app.paused");
+    let shorter = row::Column::PausedUntil.is_null().or(row::Column::PausedUntil.lt(until));
+    let paused =
+        set_pause(Some(until), Some(because)).filter(row::Column::AppId.eq(app_id)).filter(shorter).exec(db).await?;
+    if paused.rows_affected > 0 {
+        tracing::warn!(app.id = app_id, because, "app.paused");
+    }
     Ok(())
+}
+
+/// Until a hand resumes it: far beyond anything that is kept.
+const WITHOUT_END: std::time::Duration = std::time::Duration::from_hours(24 * 365 * 100);
+
+/// An operator pauses the app, until `until` or until it is resumed.
+pub async fn pause_by_hand(ctx: &Context, app_id: &str, until: Option<Timestamp>, because: &str) -> Result<(), Error> {
+    let now = ctx.clock.now();
+    if until.is_some_and(|until| until <= now) {
+        return Err(Error::field("/until", "must be in the future"));
+    }
+    if because.trim().is_empty() || because.chars().count() > 500 {
+        return Err(Error::field("/because", "must be 1 to 500 characters"));
+    }
+    pause(ctx.db.write(), app_id, until.unwrap_or(now + WITHOUT_END), because).await
 }
 
 /// Messages of the app are claimed again.
 pub async fn resume(db: &impl ConnectionTrait, app_id: &str) -> Result<(), Error> {
-    set_pause(db, app_id, None, None).await?;
+    set_pause(None, None).filter(row::Column::AppId.eq(app_id)).exec(db).await?;
     tracing::info!(app.id = app_id, "app.resumed");
     Ok(())
 }
 
-async fn set_pause(
-    db: &impl ConnectionTrait,
-    app_id: &str,
-    until: Option<Timestamp>,
-    because: Option<&str>,
-) -> Result<(), Error> {
-    row::Entity::update_many()
-        .set(row::ActiveModel {
-            paused_until: Set(until),
-            paused_because: Set(because.map(str::to_owned)),
-            ..Default::default()
-        })
-        .filter(row::Column::AppId.eq(app_id))
-        .exec(db)
-        .await?;
-    Ok(())
+fn set_pause(until: Option<Timestamp>, because: Option<&str>) -> UpdateMany<row::Entity> {
+    row::Entity::update_many().set(row::ActiveModel {
+        paused_until: Set(until),
+        paused_because: Set(because.map(str::to_owned)),
+        ..Default::default()
+    })
 }
 
 /// Notes that WeChat told what became of a message of the app.

@@ -123,6 +123,21 @@ pub async fn balances(db: &impl ConnectionTrait, identity_id: IdentityId) -> Res
     Ok(rows)
 }
 
+/// The ledger of an identity, newest first.
+pub async fn entries(
+    db: &impl ConnectionTrait,
+    identity_id: IdentityId,
+    limit: u64,
+) -> Result<Vec<entry::Model>, Error> {
+    let rows = entry::Entity::find()
+        .filter(entry::Column::IdentityId.eq(identity_id))
+        .order_by_desc(entry::Column::Id)
+        .limit(limit)
+        .all(db)
+        .await?;
+    Ok(rows)
+}
+
 type Balances = HashMap<(IdentityId, String), (credit::Model, i32)>;
 
 /// Locks the balances in one order, so that transactions wait for each other instead of deadlocking.

@@ -2,9 +2,10 @@
 
 use entity::app as rows;
 use poem::web::Data;
-use poem_openapi::{Enum, Object, OpenApi, param::Path, payload::Json};
+use poem_openapi::{Enum, Object, OpenApi, param::Path, payload::Json, types::Example};
+use serde::Deserialize;
 
-use super::{Tag, object::example_app_id, principal::Key, problem::Failure, time::Time};
+use super::{Tag, body::Body, object::example_app_id, principal::Key, problem::Failure, time::Time};
 use crate::{
     access_token, app_account,
     config::{self, Kind},
@@ -75,10 +76,63 @@ impl AppsApi {
         #[oai(example = "example_app_id")] app_id: Path<String>,
     ) -> Result<Json<App>, Failure> {
         key.require("apps:read")?;
-        let all = app_account::all(ctx).await?;
-        let found = all.into_iter().find(|(app, _)| app.app_id == app_id.0);
-        let (app, row) = found.ok_or(Error::new(Code::AppNotFound))?;
-        Ok(Json(show(ctx, &app, row).await))
+        one(ctx, &app_id.0).await
+    }
+
+    /// Pause an app: nothing of it is sent
+    ///
+    /// Messages are kept until it is resumed or their time to live ends. Needs `apps:write`.
+    #[oai(path = "/:app_id/pause", method = "post", operation_id = "pause_app")]
+    async fn pause(
+        &self,
+        Data(ctx): Data<&Context>,
+        key: Key,
+        #[oai(example = "example_app_id")] app_id: Path<String>,
+        Body(body): Body<Pause>,
+    ) -> Result<Json<App>, Failure> {
+        key.require("apps:write")?;
+        app_account::pause_by_hand(ctx, &app_id.0, body.until.map(|time| time.0), &body.because).await?;
+        one(ctx, &app_id.0).await
+    }
+
+    /// Resume an app
+    ///
+    /// Whatever it was paused for. Needs `apps:write`.
+    #[oai(path = "/:app_id/resume", method = "post", operation_id = "resume_app")]
+    async fn resume(
+        &self,
+        Data(ctx): Data<&Context>,
+        key: Key,
+        #[oai(example = "example_app_id")] app_id: Path<String>,
+    ) -> Result<Json<App>, Failure> {
+        key.require("apps:write")?;
+        app_account::resume(ctx.db.write(), &app_id.0).await?;
+        ctx.wake.delivery.notify_one();
+        one(ctx, &app_id.0).await
+    }
+}
+
+async fn one(ctx: &Context, app_id: &str) -> Result<Json<App>, Failure> {
+    let all = app_account::all(ctx).await?;
+    let found = all.into_iter().find(|(app, _)| app.app_id == app_id);
+    let (app, row) = found.ok_or(Error::new(Code::AppNotFound))?;
+    Ok(Json(show(ctx, &app, row).await))
+}
+
+/// Why and how long an app rests.
+#[derive(Object, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[oai(deny_unknown_fields, example)]
+struct Pause {
+    /// Shown to whoever asks why nothing is sent.
+    because: String,
+    /// Until then; until it is resumed by hand when missing.
+    until: Option<Time>,
+}
+
+impl Example for Pause {
+    fn example() -> Self {
+        Self { because: "Maintenance of the shop".into(), until: None }
     }
 }
 

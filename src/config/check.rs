@@ -25,8 +25,9 @@ fn addresses(config: &Config) -> Result<(), ConfigError> {
     if !["sqlite:", "postgres:", "postgresql:"].iter().any(|scheme| url.starts_with(scheme)) {
         return Err(refused("database_url", "must begin with sqlite:// or postgres://"));
     }
-    if config.database_connections == 0 {
-        return Err(refused("database_connections", "must be at least 1"));
+    // Bringing the schema up to date holds one connection for taking turns and works on another.
+    if config.database_connections < 2 {
+        return Err(refused("database_connections", "must be at least 2"));
     }
     for (key, url) in [("public_url", &config.public_url), ("wechat.base_url", &config.wechat.base_url)] {
         if !(url.starts_with("http://") || url.starts_with("https://")) || url.ends_with('/') {

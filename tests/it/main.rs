@@ -8,6 +8,7 @@ mod events;
 mod harness;
 mod house;
 mod login;
+mod operation;
 mod process;
 mod surface;
 mod templates;
