@@ -1,25 +1,21 @@
 //! Choosing from WeChat's public library of templates.
 
+use super::{
+    Tag,
+    object::{TemplateKind, example_app_id},
+    principal::Key,
+    problem::Failure,
+    templates::app,
+};
+use crate::{
+    context::Context,
+    template::library::{self, MOST_TITLES},
+};
 use poem::web::Data;
 use poem_openapi::{
     ApiResponse, Object, OpenApi,
     param::{Path, Query},
     payload::Json,
-    types::Example,
-};
-use serde::Deserialize;
-
-use super::{
-    Tag,
-    body::Body,
-    object::{TemplateKind, example_app_id},
-    principal::Key,
-    problem::Failure,
-    templates::{Template, app},
-};
-use crate::{
-    context::Context,
-    template::library::{self, MOST_TITLES},
 };
 
 pub struct TemplateLibraryApi;
@@ -66,32 +62,6 @@ struct LibraryKeyword {
 #[derive(Object)]
 struct LibraryKeywordList {
     data: Vec<LibraryKeyword>,
-}
-
-/// A template to take from the library.
-#[derive(Object, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[oai(deny_unknown_fields, example)]
-struct NewTemplate {
-    /// The title's id.
-    tid: String,
-    /// Two to five keywords, in the wanted order.
-    keyword_ids: Vec<i64>,
-    /// What the messages are for, at most 15 characters.
-    scene: String,
-}
-
-impl Example for NewTemplate {
-    fn example() -> Self {
-        Self { tid: "1128".into(), keyword_ids: vec![1, 2], scene: "取餐提醒".into() }
-    }
-}
-
-#[derive(ApiResponse)]
-enum Added {
-    /// The template is in the account; rules may use it.
-    #[oai(status = 201)]
-    Template(Json<Template>),
 }
 
 #[derive(ApiResponse)]
@@ -172,23 +142,6 @@ impl TemplateLibraryApi {
             keyword: keyword.rule,
         });
         Ok(Json(LibraryKeywordList { data: data.collect() }))
-    }
-
-    /// Take a template from the library
-    ///
-    /// Needs `templates:write`.
-    #[oai(path = "/:app_id/templates", method = "post", operation_id = "add_template")]
-    async fn add(
-        &self,
-        Data(ctx): Data<&Context>,
-        key: Key,
-        #[oai(example = "example_app_id")] app_id: Path<String>,
-        Body(body): Body<NewTemplate>,
-    ) -> Result<Added, Failure> {
-        key.require("templates:write")?;
-        let app = app(ctx, &app_id.0)?;
-        let row = library::add(ctx, &app, &body.tid, &body.keyword_ids, &body.scene).await?;
-        Ok(Added::Template(Json(row.into())))
     }
 
     /// Delete a template from the account

@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use entity::template as rows;
 use poem::web::Data;
-use poem_openapi::{Object, OpenApi, param::Path, payload::Json};
+use poem_openapi::{ApiResponse, Object, OpenApi, param::Path, payload::Json, types::Example};
+use serde::Deserialize;
 
 use super::{
     Tag,
+    body::Body,
     object::example_app_id,
     object::{TemplateKind, TemplateState},
     principal::Key,
@@ -18,7 +20,7 @@ use crate::{
     config,
     context::Context,
     error::{Code, Error},
-    template,
+    template::{self, library},
 };
 
 pub struct TemplatesApi;
@@ -58,6 +60,32 @@ struct TemplateList {
     data: Vec<Template>,
 }
 
+/// A template to take from the library.
+#[derive(Object, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[oai(deny_unknown_fields, example)]
+struct NewTemplate {
+    /// The title's id.
+    tid: String,
+    /// Two to five keywords, in the wanted order.
+    keyword_ids: Vec<i64>,
+    /// What the messages are for, at most 15 characters.
+    scene: String,
+}
+
+impl Example for NewTemplate {
+    fn example() -> Self {
+        Self { tid: "1128".into(), keyword_ids: vec![1, 2], scene: "取餐提醒".into() }
+    }
+}
+
+#[derive(ApiResponse)]
+enum Added {
+    /// The template is in the account; rules may use it.
+    #[oai(status = 201)]
+    Template(Json<Template>),
+}
+
 #[OpenApi(prefix_path = "/v1/apps", tag = "Tag::Apps")]
 impl TemplatesApi {
     /// The app's templates, as last fetched
@@ -73,6 +101,23 @@ impl TemplatesApi {
         key.require("templates:read")?;
         let app = app(ctx, &app_id.0)?;
         Ok(list(template::of_app(ctx.db.read(), &app.app_id).await?))
+    }
+
+    /// Take a template from the library
+    ///
+    /// Needs `templates:write`.
+    #[oai(path = "/:app_id/templates", method = "post", operation_id = "add_template")]
+    async fn add(
+        &self,
+        Data(ctx): Data<&Context>,
+        key: Key,
+        #[oai(example = "example_app_id")] app_id: Path<String>,
+        Body(body): Body<NewTemplate>,
+    ) -> Result<Added, Failure> {
+        key.require("templates:write")?;
+        let app = app(ctx, &app_id.0)?;
+        let row = library::add(ctx, &app, &body.tid, &body.keyword_ids, &body.scene).await?;
+        Ok(Added::Template(Json(row.into())))
     }
 
     /// Fetch the app's templates from WeChat now

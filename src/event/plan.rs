@@ -150,7 +150,13 @@ fn apply<'a>(rules: &'a [CompiledRule], events: &[(EventId, &Incoming)]) -> Vec<
             if to.is_empty() {
                 to.push(String::new());
             }
-            to.truncate(MOST_RECIPIENTS);
+            // More than one event may have is told, not cut.
+            let too_many = FieldError::new(
+                "/recipients",
+                format!("{} recipients; at most {MOST_RECIPIENTS} in one event", to.len()),
+            );
+            let (to, message) =
+                if to.len() > MOST_RECIPIENTS { (vec![String::new()], Err(too_many)) } else { (to, message) };
             applied.push(Applied { event: index, rule, to, message });
         }
     }

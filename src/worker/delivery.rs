@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use entity::notification;
+use entity::{attempt::Outcome, notification};
 use tokio::{
     sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc},
     task::JoinSet,
@@ -27,7 +27,7 @@ use crate::{
     notification::{
         claim::claim,
         settle::{self, Settlement},
-        state::{Came, Hold},
+        state::Came,
     },
 };
 
@@ -180,7 +180,6 @@ async fn settle_all(ctx: Context, mut waiting: mpsc::UnboundedReceiver<Settlemen
 
 async fn settle_and_log(ctx: &Context, settlements: &[Settlement]) -> Result<(), Error> {
     let results = settle::settle(ctx, settlements).await?;
-    let mut again = false;
     for (settlement, next) in settlements.iter().zip(results) {
         let row = &settlement.row;
         let errcode = match &settlement.came {
@@ -189,13 +188,12 @@ async fn settle_and_log(ctx: &Context, settlements: &[Settlement]) -> Result<(),
             _ => None,
         };
         let outcome = next.as_ref().map(|next| next.outcome);
-        metrics::counter!("magpie_pushes_total", "app_id" => row.app_id.clone(), "outcome" => format!("{outcome:?}"))
+        metrics::counter!("magpie_pushes_total", "app_id" => row.app_id.clone(), "outcome" => outcome.map_or_else(|| "lease_lost".to_owned(), word))
             .increment(1);
         let Some(next) = next else {
             tracing::warn!(notification.id = %row.id, wechat.errcode = errcode, "notification.lease_lost");
             continue;
         };
-        again |= matches!(settlement.came, Came::NotCalled { because: Hold::Released });
         tracing::info!(
             notification.id = %row.id,
             app.id = %row.app_id,
@@ -208,8 +206,14 @@ async fn settle_and_log(ctx: &Context, settlements: &[Settlement]) -> Result<(),
             "notification.push"
         );
     }
-    if again {
+    // A user's next message waits for the one before it.
+    if !settlements.is_empty() {
         ctx.wake.delivery.notify_one();
     }
     Ok(())
+}
+
+/// An outcome as it is stored.
+fn word(outcome: Outcome) -> String {
+    serde_json::to_value(outcome).ok().and_then(|word| word.as_str().map(str::to_owned)).unwrap_or_default()
 }
