@@ -9,6 +9,7 @@ mod harness;
 mod hostile;
 mod house;
 mod login;
+mod privacy;
 mod process;
 mod surface;
 mod vectors;
