@@ -5,13 +5,14 @@
 //! | --- | --- |
 //! | `login.rs` `me.rs` | Mini Program front ends |
 //! | `events.rs` `notifications.rs` `rules.rs` | business systems |
-//! | `apps.rs` `templates.rs` | operators and integrators |
+//! | `apps.rs` `templates.rs` `callback_log.rs` | operators and integrators |
 //! | `callback.rs` | WeChat |
 //! | `wellknown.rs` | other backends, probes, scrapers |
 
 mod apps;
 mod body;
 mod callback;
+mod callback_log;
 mod events;
 mod login;
 mod me;
@@ -69,6 +70,7 @@ type Service = OpenApiService<
         template_library::TemplateLibraryApi,
         users::UsersApi,
         callback::CallbackApi,
+        callback_log::CallbackLogApi,
         wellknown::WellKnownApi,
     ),
     (),
@@ -87,6 +89,7 @@ fn service() -> Service {
             template_library::TemplateLibraryApi,
             users::UsersApi,
             callback::CallbackApi,
+            callback_log::CallbackLogApi,
             wellknown::WellKnownApi,
         ),
         "Magpie",

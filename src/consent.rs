@@ -2,13 +2,14 @@
 //!
 //! ```text
 //! report: accept +1 │ reserved −1 (when a notification is made) │ returned +1 (it did not spend it)
-//! answer 43101, refusal: zeroed −all
+//! answer 43101: zeroed −all │ refusal in the settings: cancel −all
 //! ```
 //!
 //! Every change is an entry; `credit.credits` is always the sum of the entries' deltas. A long-term
 //! template counts 1 for on and 0 for off, and nothing is reserved.
 
 pub mod report;
+pub mod withdrawal;
 
 use std::collections::HashMap;
 

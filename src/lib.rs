@@ -57,6 +57,7 @@ pub mod api;
 pub mod api_key;
 pub mod app;
 pub mod app_account;
+pub mod audit;
 pub mod callback;
 pub mod cli;
 pub mod clock;

@@ -12,6 +12,7 @@ mod m0005_rules_and_events;
 mod m0006_notifications;
 mod m0007_callbacks_and_receipts;
 mod m0011_rule_drift;
+mod m0009_audit;
 
 /// All changes, oldest first.
 pub struct Migrator;
@@ -28,6 +29,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0006_notifications::Migration),
             Box::new(m0007_callbacks_and_receipts::Migration),
             Box::new(m0011_rule_drift::Migration),
+            Box::new(m0009_audit::Migration),
         ]
     }
 }

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use entity::{
-    Timestamp, attempt,
+    IdentityId, Timestamp, attempt,
     consent::Source,
     notification::{self as row, Credit, Reason, State},
     rule::NoCredit,
@@ -56,7 +56,7 @@ pub async fn settle(ctx: &Context, settlements: &[Settlement]) -> Result<Vec<Opt
     consent::give_back(&tx, &returned, now).await?;
     for row in zeroed {
         consent::zero(&tx, row.identity_id, &row.template_id, (Source::Answer, Some(row.id)), now).await?;
-        stop_others(&tx, row, now).await?;
+        stop_others(&tx, row.identity_id, &row.template_id, now).await?;
     }
     for ((app_id, template_id), (pause, because)) in pauses {
         match (pause, template_id) {
@@ -141,7 +141,12 @@ async fn write_attempt(tx: &DatabaseTransaction, settlement: &Settlement, next: 
 }
 
 /// The user takes no more of this template, so what waits to be sent does not go either.
-async fn stop_others(tx: &DatabaseTransaction, zeroed: &row::Model, now: Timestamp) -> Result<(), Error> {
+pub async fn stop_others(
+    tx: &DatabaseTransaction,
+    identity_id: IdentityId,
+    template_id: &str,
+    now: Timestamp,
+) -> Result<(), Error> {
     for (policy, state, finished_at) in
         [(NoCredit::Fail, State::Failed, Some(now)), (NoCredit::Wait, State::Waiting, None)]
     {
@@ -153,8 +158,8 @@ async fn stop_others(tx: &DatabaseTransaction, zeroed: &row::Model, now: Timesta
                 finished_at: Set(finished_at),
                 ..Default::default()
             })
-            .filter(row::Column::IdentityId.eq(zeroed.identity_id))
-            .filter(row::Column::TemplateId.eq(&zeroed.template_id))
+            .filter(row::Column::IdentityId.eq(identity_id))
+            .filter(row::Column::TemplateId.eq(template_id))
             .filter(row::Column::State.eq(State::Pending))
             .filter(row::Column::NoCredit.eq(policy))
             .exec(tx)
