@@ -18,6 +18,7 @@ pub mod event;
 pub mod keyword;
 pub mod login;
 pub mod notification;
+pub mod quota;
 pub mod receipt;
 pub mod recipient;
 pub mod rule;

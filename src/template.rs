@@ -10,7 +10,7 @@ use sea_orm::{
 };
 
 use crate::{
-    access_token,
+    access_token::{self, Failed},
     config::{App, Kind as AppKind},
     context::Context,
     error::{Code, Error},
@@ -23,7 +23,7 @@ pub async fn sync(ctx: &Context, app: &App) -> Result<Vec<row::Model>, Error> {
     if app.kind == AppKind::ServiceAccount {
         return Err(Error::new(Code::AppNotFound).detail("Templates of service accounts are not mirrored yet."));
     }
-    let fetched = fetch(ctx, app).await.map_err(|error| wechat_problem::of_call(&error))?;
+    let fetched = fetch(ctx, app).await.map_err(|failed| wechat_problem::of_failed(&failed))?;
     let now = ctx.clock.now();
     let tx = ctx.db.begin().await?;
     let ids: HashSet<_> = fetched.iter().map(|template| template.id.clone()).collect();
@@ -96,15 +96,8 @@ pub async fn pause(
     Ok(())
 }
 
-async fn fetch(ctx: &Context, app: &App) -> Result<Vec<PrivateTemplate>, wechat::Error> {
-    let token = access_token::get(ctx, app).await?;
-    match ctx.wechat.private_templates(&token.token).await {
-        Err(error) if error.refusal().is_some_and(|refusal| refusal.verdict() == wechat::Verdict::RefreshToken) => {
-            let token = access_token::replace(ctx, app, &token).await?;
-            ctx.wechat.private_templates(&token.token).await
-        }
-        answer => answer,
-    }
+async fn fetch(ctx: &Context, app: &App) -> Result<Vec<PrivateTemplate>, Failed> {
+    access_token::with(ctx, app, |token| async move { ctx.wechat.private_templates(&token).await }).await
 }
 
 fn model(app: &App, template: PrivateTemplate, now: entity::Timestamp) -> row::ActiveModel {
