@@ -25,6 +25,7 @@ mod request;
 mod rules;
 mod templates;
 mod time;
+mod wechat_errors;
 mod wellknown;
 
 use poem::{Endpoint, EndpointExt, IntoEndpoint, Route, get};
@@ -63,6 +64,7 @@ type Service = OpenApiService<
         apps::AppsApi,
         templates::TemplatesApi,
         callback::CallbackApi,
+        wechat_errors::WeChatErrorsApi,
         wellknown::WellKnownApi,
     ),
     (),
@@ -79,6 +81,7 @@ fn service() -> Service {
             apps::AppsApi,
             templates::TemplatesApi,
             callback::CallbackApi,
+            wechat_errors::WeChatErrorsApi,
             wellknown::WellKnownApi,
         ),
         "Magpie",
