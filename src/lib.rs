@@ -13,6 +13,7 @@ pub mod context;
 pub mod database;
 #[cfg(feature = "sandbox")]
 pub mod dev;
+pub mod doctor;
 pub mod error;
 pub mod event;
 pub mod keyword;
