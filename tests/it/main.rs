@@ -10,3 +10,5 @@ mod house;
 mod login;
 mod process;
 mod surface;
+mod tokens;
+mod wechat_errors;
