@@ -28,6 +28,7 @@ mod template_library;
 mod templates;
 mod time;
 mod users;
+mod wechat_errors;
 mod wellknown;
 
 use poem::{Endpoint, EndpointExt, IntoEndpoint, Route, get};
@@ -71,6 +72,7 @@ type Service = OpenApiService<
         users::UsersApi,
         callback::CallbackApi,
         callback_log::CallbackLogApi,
+        wechat_errors::WeChatErrorsApi,
         wellknown::WellKnownApi,
     ),
     (),
@@ -90,6 +92,7 @@ fn service() -> Service {
             users::UsersApi,
             callback::CallbackApi,
             callback_log::CallbackLogApi,
+            wechat_errors::WeChatErrorsApi,
             wellknown::WellKnownApi,
         ),
         "Magpie",

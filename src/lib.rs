@@ -67,11 +67,13 @@ pub mod context;
 pub mod database;
 #[cfg(feature = "sandbox")]
 pub mod dev;
+pub mod doctor;
 pub mod error;
 pub mod event;
 pub mod keyword;
 pub mod login;
 pub mod notification;
+pub mod quota;
 pub mod receipt;
 pub mod recipient;
 pub mod rule;

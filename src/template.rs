@@ -26,9 +26,8 @@ pub async fn sync(ctx: &Context, app: &App) -> Result<Vec<row::Model>, Error> {
     if app.kind == AppKind::ServiceAccount {
         return Err(Error::new(Code::AppNotFound).detail("Templates of service accounts are not mirrored yet."));
     }
-    let fetched =
-        access_token::with(ctx, app, |token| async move { ctx.wechat.private_templates(&token.token).await }).await;
-    let fetched = fetched.map_err(|error| wechat_problem::of_call(&error))?;
+    let fetched = access_token::with(ctx, app, |token| async move { ctx.wechat.private_templates(&token).await }).await;
+    let fetched = fetched.map_err(|error| wechat_problem::of_failed(&error))?;
     let now = ctx.clock.now();
     let tx = ctx.db.begin().await?;
     let ids: HashSet<_> = fetched.iter().map(|template| template.id.clone()).collect();

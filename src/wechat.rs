@@ -9,8 +9,10 @@ mod client;
 
 pub mod access_token;
 pub mod callback;
+pub mod diagnosis;
 pub mod error;
 pub mod login;
+pub mod quota;
 pub mod subscribe_message;
 pub mod template;
 pub mod template_library;

@@ -22,6 +22,7 @@ pub mod session;
 pub mod signing_key;
 pub mod template;
 pub mod timestamp;
+pub mod token_budget;
 pub mod user;
 
 pub use id::{

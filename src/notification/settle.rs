@@ -60,7 +60,7 @@ pub async fn settle(ctx: &Context, settlements: &[Settlement]) -> Result<Vec<Opt
     }
     for ((app_id, template_id), (pause, because)) in pauses {
         match (pause, template_id) {
-            (Pause::App(span), _) => app_account::pause(&tx, app_id, now + span, &because).await?,
+            (Pause::App { until, by }, _) => app_account::pause(&tx, app_id, until, &because, by).await?,
             (Pause::Template, Some(template_id)) => template::pause(&tx, app_id, template_id, &because).await?,
             (Pause::Template, None) => {}
         }
@@ -114,10 +114,7 @@ async fn write_row(
 }
 
 async fn write_attempt(tx: &DatabaseTransaction, settlement: &Settlement, next: &Next) -> Result<(), Error> {
-    let refusal = match &settlement.came {
-        Came::Refused { refusal, .. } => Some(refusal),
-        _ => None,
-    };
+    let refusal = settlement.came.refusal();
     let errmsg = match &settlement.came {
         Came::Accepted { .. } => None,
         came => Some(words(came)),
@@ -172,7 +169,7 @@ pub async fn stop_others(
 pub fn words(came: &Came) -> String {
     match came {
         Came::Accepted { .. } => "ok".into(),
-        Came::Refused { refusal, .. } => {
+        Came::Refused { refusal, .. } | Came::Limited { refusal, .. } => {
             let entry = refusal.entry();
             format!("{} {} — {} ({})", refusal.errcode, refusal.errmsg, entry.en, entry.zh)
         }

@@ -20,8 +20,8 @@ const LONGEST_SCENE: usize = 15;
 pub async fn categories(ctx: &Context, app: &App) -> Result<Vec<Category>, Error> {
     mini_program(app)?;
     let answer =
-        access_token::with(ctx, app, |token| async move { ctx.wechat.template_categories(&token.token).await }).await;
-    answer.map_err(|error| wechat_problem::of_call(&error))
+        access_token::with(ctx, app, |token| async move { ctx.wechat.template_categories(&token).await }).await;
+    answer.map_err(|error| wechat_problem::of_failed(&error))
 }
 
 /// Titles of these categories, or of all the account's when none is named, and how many there are.
@@ -41,18 +41,17 @@ pub async fn titles(
         let all = categories(ctx, app).await?;
         all.iter().map(|category| category.id.to_string()).collect::<Vec<_>>().join(",")
     };
-    let answer = access_token::with(ctx, app, |token| async move {
-        ctx.wechat.library_titles(&token.token, ids, start, limit).await
-    });
-    answer.await.map_err(|error| wechat_problem::of_call(&error))
+    let answer =
+        access_token::with(ctx, app, |token| async move { ctx.wechat.library_titles(&token, ids, start, limit).await });
+    answer.await.map_err(|error| wechat_problem::of_failed(&error))
 }
 
 /// The keywords a template of the library may have.
 pub async fn keywords(ctx: &Context, app: &App, tid: &str) -> Result<Vec<LibraryKeyword>, Error> {
     mini_program(app)?;
     let answer =
-        access_token::with(ctx, app, |token| async move { ctx.wechat.library_keywords(&token.token, tid).await }).await;
-    answer.map_err(|error| wechat_problem::of_call(&error))
+        access_token::with(ctx, app, |token| async move { ctx.wechat.library_keywords(&token, tid).await }).await;
+    answer.map_err(|error| wechat_problem::of_failed(&error))
 }
 
 /// Adds a template of the library to the account, with these keywords in this order; gives it as it is
@@ -60,10 +59,13 @@ pub async fn keywords(ctx: &Context, app: &App, tid: &str) -> Result<Vec<Library
 pub async fn add(ctx: &Context, app: &App, tid: &str, keyword_ids: &[i64], scene: &str) -> Result<row::Model, Error> {
     mini_program(app)?;
     check(ctx, app, tid, keyword_ids, scene).await?;
-    let answer = access_token::with(ctx, app, |token| async move {
-        ctx.wechat.add_template(&token.token, tid, keyword_ids, scene).await
-    });
-    let id = answer.await.map_err(|error| wechat_problem::of_call(&error))?;
+    let answer =
+        access_token::with(
+            ctx,
+            app,
+            |token| async move { ctx.wechat.add_template(&token, tid, keyword_ids, scene).await },
+        );
+    let id = answer.await.map_err(|error| wechat_problem::of_failed(&error))?;
     let mirrored = sync(ctx, app).await?;
     let added = mirrored.into_iter().find(|row| row.template_id == id);
     added.ok_or_else(|| Error::new(Code::WechatBadAnswer).detail(format!("WeChat added {id} but does not list it.")))
@@ -77,12 +79,8 @@ pub async fn delete(ctx: &Context, app: &App, template_id: &str) -> Result<(), E
         return Err(super::unknown(&app.app_id, template_id, &known));
     }
     let answer =
-        access_token::with(
-            ctx,
-            app,
-            |token| async move { ctx.wechat.delete_template(&token.token, template_id).await },
-        );
-    answer.await.map_err(|error| wechat_problem::of_call(&error))?;
+        access_token::with(ctx, app, |token| async move { ctx.wechat.delete_template(&token, template_id).await });
+    answer.await.map_err(|error| wechat_problem::of_failed(&error))?;
     sync(ctx, app).await?;
     Ok(())
 }

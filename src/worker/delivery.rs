@@ -156,11 +156,7 @@ async fn call(
 async fn awake_apps(ctx: &Context) -> Result<Vec<Arc<App>>, Error> {
     let now = ctx.clock.now();
     let apps = app_account::all(ctx).await?;
-    Ok(apps
-        .into_iter()
-        .filter(|(_, row)| row.paused_until.is_none_or(|until| until <= now))
-        .map(|(app, _)| app)
-        .collect())
+    Ok(apps.into_iter().filter(|(_, row)| app_account::is_awake(row, now)).map(|(app, _)| app).collect())
 }
 
 /// Settles what waits, in one transaction, without a timer: a single answer is settled at once.
@@ -183,9 +179,8 @@ async fn settle_and_log(ctx: &Context, settlements: &[Settlement]) -> Result<(),
     for (settlement, next) in settlements.iter().zip(results) {
         let row = &settlement.row;
         let errcode = match &settlement.came {
-            Came::Refused { refusal, .. } => Some(refusal.errcode),
             Came::Accepted { .. } => Some(0),
-            _ => None,
+            came => came.refusal().map(|refusal| refusal.errcode),
         };
         let outcome = next.as_ref().map(|next| next.outcome);
         metrics::counter!("magpie_pushes_total", "app_id" => row.app_id.clone(), "outcome" => outcome.map_or_else(|| "lease_lost".to_owned(), word))

@@ -3,7 +3,7 @@
 use entity::notification::Model;
 
 use crate::{
-    access_token::{self, AccessToken},
+    access_token::{self, Failed},
     clock::Stopwatch,
     config::App,
     context::Context,
@@ -11,6 +11,7 @@ use crate::{
         settle::Settlement,
         state::{Came, Hold},
     },
+    quota,
     wechat::{
         self, Verdict,
         subscribe_message::{FieldValue, SubscribeMessage},
@@ -31,44 +32,44 @@ fn lease_outlasts_a_call(ctx: &Context, row: &Model) -> bool {
     row.lease_until.is_some_and(|until| ctx.clock.now() + ctx.config.delivery.request_timeout < until)
 }
 
-/// A refused token is replaced and the call repeated once.
+/// A refused token is replaced and the call repeated once, if the lease outlasts that, too.
 async fn with_token(ctx: &Context, app: &App, row: &Model) -> Came {
-    let token = match access_token::get(ctx, app).await {
-        Ok(token) => token,
-        Err(error) => return no_token(&error),
-    };
-    match call(ctx, app, row, &token).await {
-        Came::Refused { verdict: Verdict::RefreshToken, .. } => match access_token::replace(ctx, app, &token).await {
-            Ok(fresh) if lease_outlasts_a_call(ctx, row) => call(ctx, app, row, &fresh).await,
-            Ok(_) => Came::NotCalled { because: Hold::Released },
-            Err(error) => no_token(&error),
-        },
-        came => came,
+    let called = access_token::with(ctx, app, |token| async move {
+        if !lease_outlasts_a_call(ctx, row) {
+            return Ok(Came::NotCalled { because: Hold::Released });
+        }
+        let message = message(app, row);
+        let message_id = ctx.wechat.send_subscribe_message(&token, &message).await?;
+        Ok(Came::Accepted { message_id })
+    });
+    match called.await {
+        Ok(came) => came,
+        Err(Failed::Call(wechat::Error::Refused(refusal))) if refusal.verdict() == Verdict::PauseApp => {
+            Came::Limited { limit: quota::limit_met(ctx, app).await, refusal }
+        }
+        Err(Failed::Call(wechat::Error::Refused(refusal))) => Came::Refused { verdict: refusal.verdict(), refusal },
+        Err(Failed::Call(wechat::Error::NotSent(_))) => Came::NotSent,
+        Err(Failed::Call(error)) => Came::Unknown { problem: error.to_string() },
+        Err(failed) => no_token(&failed),
     }
 }
 
-async fn call(ctx: &Context, app: &App, row: &Model, token: &AccessToken) -> Came {
-    let message = SubscribeMessage {
+fn message<'a>(app: &App, row: &'a Model) -> SubscribeMessage<'a> {
+    SubscribeMessage {
         touser: &row.openid,
         template_id: &row.template_id,
         page: row.page.as_deref(),
         data: row.fields.0.iter().map(|(key, value)| (key.as_str(), FieldValue { value })).collect(),
         miniprogram_state: app.miniprogram_state,
         lang: "zh_CN",
-    };
-    match ctx.wechat.send_subscribe_message(&token.token, &message).await {
-        Ok(message_id) => Came::Accepted { message_id },
-        Err(wechat::Error::Refused(refusal)) => Came::Refused { verdict: refusal.verdict(), refusal },
-        Err(wechat::Error::NotSent(_)) => Came::NotSent,
-        Err(error) => Came::Unknown { problem: error.to_string() },
     }
 }
 
-/// A secret WeChat refuses is a matter for the operator; anything else passes.
-fn no_token(error: &wechat::Error) -> Came {
-    let operator = error.refusal().is_some_and(|refusal| {
-        matches!(refusal.verdict(), Verdict::Operator | Verdict::RefreshToken | Verdict::PauseApp)
-    });
-    let problem = format!("no access token: {error}");
-    Came::NotCalled { because: Hold::Token { operator, problem } }
+/// What only the operator can mend lets the app rest until WeChat is worth asking; anything else passes.
+fn no_token(failed: &Failed) -> Came {
+    let until = match failed {
+        Failed::Refused(breaker) => Some(breaker.until),
+        _ => None,
+    };
+    Came::NotCalled { because: Hold::Token { until, problem: failed.to_string() } }
 }
