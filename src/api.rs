@@ -3,7 +3,7 @@
 //!
 //! | file | who |
 //! | --- | --- |
-//! | `login.rs` `me.rs` | Mini Program front ends |
+//! | `login.rs` `me.rs` `user_data.rs` | Mini Program front ends |
 //! | `events.rs` `notifications.rs` `rules.rs` | business systems |
 //! | `apps.rs` `templates.rs` | operators and integrators |
 //! | `callback.rs` | WeChat |
@@ -25,6 +25,7 @@ mod request;
 mod rules;
 mod templates;
 mod time;
+mod user_data;
 mod wellknown;
 
 use poem::{Endpoint, EndpointExt, IntoEndpoint, Route, get};
@@ -57,6 +58,7 @@ type Service = OpenApiService<
     (
         login::LoginApi,
         me::MeApi,
+        user_data::UserDataApi,
         events::EventsApi,
         notifications::NotificationsApi,
         rules::RulesApi,
@@ -73,6 +75,7 @@ fn service() -> Service {
         (
             login::LoginApi,
             me::MeApi,
+            user_data::UserDataApi,
             events::EventsApi,
             notifications::NotificationsApi,
             rules::RulesApi,

@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use entity::{CallbackId, ReceiptId, callback as row, receipt as receipt_row};
+use entity::{CallbackId, ReceiptId, Timestamp, callback as row, receipt as receipt_row};
 use sea_orm::{
     ActiveValue::Set,
     ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
@@ -20,9 +20,9 @@ use crate::{
     config::{App, CallbackMode},
     context::Context,
     error::{Code, Error},
-    receipt,
+    follower, receipt,
     secret::sha256,
-    wechat::callback::{self, Push, cipher},
+    wechat::callback::{self, Push, SentEntry, cipher},
 };
 
 /// What WeChat signs of every request.
@@ -107,6 +107,7 @@ async fn store(ctx: &Context, app: &App, push: &Push, body: &str) -> Result<(), 
 pub async fn process_stored(ctx: &Context) -> Result<usize, Error> {
     let waiting = row::Entity::find()
         .filter(row::Column::ProcessedAt.is_null())
+        .filter(row::Column::Event.is_not_in(follower::EVENTS))
         .order_by_asc(row::Column::ReceivedAt)
         .limit(200)
         .all(ctx.db.read())
@@ -115,23 +116,33 @@ pub async fn process_stored(ctx: &Context) -> Result<usize, Error> {
     for stored in waiting {
         processed += usize::from(process(ctx, &stored).await?);
     }
-    Ok(processed)
+    Ok(processed + follower::process_stored(ctx).await?)
+}
+
+/// Whether this node deals with a stored callback, rather than another that was faster.
+pub async fn take(tx: &DatabaseTransaction, stored: &row::Model, now: Timestamp) -> Result<bool, Error> {
+    let taken = row::Entity::update_many()
+        .col_expr(row::Column::ProcessedAt, Expr::value(now))
+        .filter(row::Column::Id.eq(stored.id))
+        .filter(row::Column::ProcessedAt.is_null())
+        .exec(tx)
+        .await?;
+    Ok(taken.rows_affected == 1)
 }
 
 /// One callback in one transaction; false when another node was faster.
 async fn process(ctx: &Context, stored: &row::Model) -> Result<bool, Error> {
     let tx = ctx.db.begin().await?;
-    let taken = row::Entity::update_many()
-        .col_expr(row::Column::ProcessedAt, Expr::value(ctx.clock.now()))
-        .filter(row::Column::Id.eq(stored.id))
-        .filter(row::Column::ProcessedAt.is_null())
-        .exec(&tx)
-        .await?;
-    if taken.rows_affected == 0 {
+    if !take(&tx, stored, ctx.clock.now()).await? {
         return Ok(false);
     }
     match callback::parse(stored.body.as_bytes()) {
-        Ok(push) if push.event == "subscribe_msg_sent_event" => sent(ctx, &tx, stored, &push).await?,
+        Ok(push) if push.event == "subscribe_msg_sent_event" => {
+            sent(ctx, &tx, stored, &push, push.sent_entries()).await?;
+        }
+        Ok(push) if push.event == "templatesendjobfinish" => {
+            sent(ctx, &tx, stored, &push, push.job_finished()).await?;
+        }
         // Kept for later use and for the operator to see.
         Ok(push) => tracing::debug!(app.id = %stored.app_id, callback.event = %push.event, "callback.stored"),
         Err(error) => tracing::error!(callback.id = %stored.id, %error, "callback.unreadable"),
@@ -140,8 +151,14 @@ async fn process(ctx: &Context, stored: &row::Model) -> Result<bool, Error> {
     Ok(true)
 }
 
-async fn sent(ctx: &Context, tx: &DatabaseTransaction, stored: &row::Model, push: &Push) -> Result<(), Error> {
-    for entry in push.sent_entries() {
+async fn sent(
+    ctx: &Context,
+    tx: &DatabaseTransaction,
+    stored: &row::Model,
+    push: &Push,
+    entries: impl IntoIterator<Item = SentEntry>,
+) -> Result<(), Error> {
+    for entry in entries {
         let receipt = receipt_row::Model {
             id: ReceiptId(Uuid::now_v7()),
             app_id: stored.app_id.clone(),

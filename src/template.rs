@@ -10,7 +10,7 @@ use sea_orm::{
 };
 
 use crate::{
-    access_token,
+    access_token::{self, AccessToken},
     config::{App, Kind as AppKind},
     context::Context,
     error::{Code, Error},
@@ -20,9 +20,6 @@ use crate::{
 
 /// Fetches the app's templates from WeChat and brings the mirror up to date; gives it as it then is.
 pub async fn sync(ctx: &Context, app: &App) -> Result<Vec<row::Model>, Error> {
-    if app.kind == AppKind::ServiceAccount {
-        return Err(Error::new(Code::AppNotFound).detail("Templates of service accounts are not mirrored yet."));
-    }
     let fetched = fetch(ctx, app).await.map_err(|error| wechat_problem::of_call(&error))?;
     let now = ctx.clock.now();
     let tx = ctx.db.begin().await?;
@@ -98,10 +95,13 @@ pub async fn pause(
 
 async fn fetch(ctx: &Context, app: &App) -> Result<Vec<PrivateTemplate>, wechat::Error> {
     let token = access_token::get(ctx, app).await?;
-    match ctx.wechat.private_templates(&token.token).await {
+    let list = async |token: &AccessToken| match app.kind {
+        AppKind::MiniProgram => ctx.wechat.private_templates(&token.token).await,
+        AppKind::ServiceAccount => ctx.wechat.account_templates(&token.token).await,
+    };
+    match list(&token).await {
         Err(error) if error.refusal().is_some_and(|refusal| refusal.verdict() == wechat::Verdict::RefreshToken) => {
-            let token = access_token::replace(ctx, app, &token).await?;
-            ctx.wechat.private_templates(&token.token).await
+            list(&access_token::replace(ctx, app, &token).await?).await
         }
         answer => answer,
     }
@@ -111,7 +111,11 @@ fn model(app: &App, template: PrivateTemplate, now: entity::Timestamp) -> row::A
     let fields = fields(&template);
     row::ActiveModel {
         app_id: Set(app.app_id.clone()),
-        kind: Set(if template.is_long_term() { Kind::LongTerm } else { Kind::OneTime }),
+        kind: Set(match app.kind {
+            AppKind::ServiceAccount => Kind::ServiceAccount,
+            AppKind::MiniProgram if template.is_long_term() => Kind::LongTerm,
+            AppKind::MiniProgram => Kind::OneTime,
+        }),
         template_id: Set(template.id),
         title: Set(template.title),
         content: Set(template.content),

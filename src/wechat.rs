@@ -10,9 +10,13 @@ mod client;
 pub mod access_token;
 pub mod callback;
 pub mod error;
+pub mod follower;
 pub mod login;
+pub mod phone;
 pub mod subscribe_message;
 pub mod template;
+pub mod template_message;
+pub mod user_data;
 
 pub use client::{Client, ClientError};
 pub use error::{Error, Refusal, Verdict};

@@ -11,6 +11,7 @@ mod m0004_consent;
 mod m0005_rules_and_events;
 mod m0006_notifications;
 mod m0007_callbacks_and_receipts;
+mod m0010_user_data;
 
 /// All changes, oldest first.
 pub struct Migrator;
@@ -26,6 +27,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0005_rules_and_events::Migration),
             Box::new(m0006_notifications::Migration),
             Box::new(m0007_callbacks_and_receipts::Migration),
+            Box::new(m0010_user_data::Migration),
         ]
     }
 }

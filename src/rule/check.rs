@@ -29,6 +29,10 @@ pub(super) async fn check(ctx: &Context, definition: &Definition) -> Result<(), 
             }
         }
     }
+    if app.kind == Kind::ServiceAccount && definition.page.is_some() {
+        faults
+            .push(FieldError::new("/page", "is for Mini Programs; a template message leads to `miniprogram` or `url`"));
+    }
     let templates = templates::require(ctx, &app, &[&definition.template_id]).await?;
     for template in &templates {
         faults.extend(against_template(definition, template));

@@ -1,21 +1,29 @@
 //! One call to WeChat for one claimed notification.
 
+use std::collections::BTreeMap;
+
 use entity::notification::Model;
 
 use crate::{
     access_token::{self, AccessToken},
     clock::Stopwatch,
-    config::App,
+    config::{App, Kind},
     context::Context,
+    error::Error,
     notification::{
         settle::Settlement,
-        state::{Came, Hold},
+        state::{Came, Hold, is_too_late_to_repeat},
     },
+    receipt,
     wechat::{
         self, Verdict,
         subscribe_message::{FieldValue, SubscribeMessage},
+        template_message::{Target, TemplateMessage},
     },
 };
+
+/// Why a message that may have arrived is not sent once more.
+const TOO_LATE: &str = "not called again: WeChat would no longer recognise it as the same message";
 
 /// Calls WeChat and says what came of it. The call is made only while the lease still outlasts it.
 pub(super) async fn push(ctx: &Context, row: Model) -> Settlement {
@@ -48,20 +56,65 @@ async fn with_token(ctx: &Context, app: &App, row: &Model) -> Came {
 }
 
 async fn call(ctx: &Context, app: &App, row: &Model, token: &AccessToken) -> Came {
+    let recognised = app.kind == Kind::ServiceAccount;
+    let answer = match app.kind {
+        Kind::MiniProgram => subscribe_message(ctx, app, row, token).await,
+        Kind::ServiceAccount => match may_repeat(ctx, row).await {
+            Ok(true) => template_message(ctx, row, token).await,
+            Ok(false) => return Came::Unknown { problem: TOO_LATE.into(), recognised: false },
+            Err(error) => {
+                tracing::warn!(notification.id = %row.id, %error, "notification.attempts_unread");
+                return Came::NotCalled { because: Hold::Released };
+            }
+        },
+    };
+    match answer {
+        Ok(message_id) => Came::Accepted { message_id },
+        Err(wechat::Error::Refused(refusal)) => Came::Refused { verdict: refusal.verdict(), refusal },
+        Err(wechat::Error::NotSent(_)) => Came::NotSent,
+        Err(error) => Came::Unknown { problem: error.to_string(), recognised },
+    }
+}
+
+async fn may_repeat(ctx: &Context, row: &Model) -> Result<bool, Error> {
+    Ok(!is_too_late_to_repeat(row, ctx.clock.now()) || !receipt::was_unsure(ctx.db.read(), row.id).await?)
+}
+
+async fn subscribe_message(
+    ctx: &Context,
+    app: &App,
+    row: &Model,
+    token: &AccessToken,
+) -> Result<Option<String>, wechat::Error> {
     let message = SubscribeMessage {
         touser: &row.openid,
         template_id: &row.template_id,
         page: row.page.as_deref(),
-        data: row.fields.0.iter().map(|(key, value)| (key.as_str(), FieldValue { value })).collect(),
+        data: data(row),
         miniprogram_state: app.miniprogram_state,
         lang: "zh_CN",
     };
-    match ctx.wechat.send_subscribe_message(&token.token, &message).await {
-        Ok(message_id) => Came::Accepted { message_id },
-        Err(wechat::Error::Refused(refusal)) => Came::Refused { verdict: refusal.verdict(), refusal },
-        Err(wechat::Error::NotSent(_)) => Came::NotSent,
-        Err(error) => Came::Unknown { problem: error.to_string() },
-    }
+    ctx.wechat.send_subscribe_message(&token.token, &message).await
+}
+
+async fn template_message(ctx: &Context, row: &Model, token: &AccessToken) -> Result<Option<String>, wechat::Error> {
+    let client_msg_id = match row.replays {
+        0 => row.id.to_string(),
+        replays => format!("{}:replay_{replays}", row.id),
+    };
+    let message = TemplateMessage {
+        touser: &row.openid,
+        template_id: &row.template_id,
+        url: row.url.as_deref(),
+        miniprogram: row.miniprogram.as_ref().map(|link| Target { appid: &link.app_id, pagepath: &link.page }),
+        data: data(row),
+        client_msg_id: &client_msg_id,
+    };
+    ctx.wechat.send_template_message(&token.token, &message).await
+}
+
+fn data(row: &Model) -> BTreeMap<&str, FieldValue<'_>> {
+    row.fields.0.iter().map(|(key, value)| (key.as_str(), FieldValue { value })).collect()
 }
 
 /// A secret WeChat refuses is a matter for the operator; anything else passes.

@@ -130,6 +130,8 @@ pub const TABLE: &[Entry] = {
         e(50005, DropUser(Reason::NotFollowing), User, "the user does not follow the account", "用户未关注"),
         e(50007, Ops, Operator, "the account is frozen", "账号已冻结"),
         e(61007, Ops, Operator, "not authorised, or the token of another account", "未授权或令牌属于其他账号"),
+        e(87007, Reject(Reason::BadData), User, "the session has ended", "会话已过期"),
+        e(87009, Reject(Reason::BadData), User, "the session_key is no longer the user's", "session_key 已失效"),
         e(89501, Ops, Operator, "an administrator must confirm this IP address", "等待管理员确认 IP"),
         e(89503, Ops, Operator, "an administrator must confirm this IP address", "需要管理员确认 IP"),
         e(89505, Ops, Operator, "an administrator must confirm this IP address", "等待管理员确认 IP"),
