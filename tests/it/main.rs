@@ -9,4 +9,6 @@ mod harness;
 mod house;
 mod login;
 mod process;
+mod service_account;
 mod surface;
+mod user_data;
