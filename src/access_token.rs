@@ -1,6 +1,16 @@
 //! The apps' access tokens for WeChat: one per app, fetched once however many calls need it, replaced
 //! by compare-and-set when WeChat refuses it. `stable_token` gives every node the same one, so nothing
-//! is shared.
+//! is shared but the budget of forced refreshes.
+//!
+//! ```text
+//! with ─▶ held token ─▶ call ─ refused ─▶ fetch ─ the very same token ─▶ force, if the budget allows
+//!                                           │                              │
+//!                                           └──────▶ call once more ◀──────┘
+//! token endpoint says no ─▶ breaker open: the cause at once, until its time or a reload of the apps
+//! ```
+
+mod breaker;
+mod budget;
 
 use std::{
     collections::HashMap,
@@ -9,73 +19,152 @@ use std::{
 };
 
 use entity::Timestamp;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::Mutex;
+
+pub use breaker::Breaker;
 
 use crate::{
     config::App,
     context::Context,
-    wechat::{self, Refusal, Verdict},
+    error::Error,
+    wechat::{self, Verdict},
 };
 
 /// WeChat renews a stable token in its last five minutes; before them the same one comes back.
 const REFRESH_AHEAD: Duration = Duration::from_mins(5);
 /// How long a token that is nearly over is used before WeChat is asked again.
 const ASK_AGAIN: Duration = Duration::from_secs(30);
-/// After a definite refusal the endpoint is left alone for so long, unless somebody waits longer.
-const AFTER_REFUSAL: Duration = Duration::from_secs(5);
 
 /// A token as this node holds it.
 #[derive(Clone)]
-pub struct AccessToken {
-    pub token: SecretString,
-    pub fetched_at: Timestamp,
-    pub expires_at: Timestamp,
+struct AccessToken {
+    token: SecretString,
+    fetched_at: Timestamp,
+    expires_at: Timestamp,
     /// When WeChat is asked for the next one.
     renew_at: Timestamp,
     /// Which fetch gave it: two tokens are the same when this is.
     serial: u64,
 }
 
+/// Why a call that needs a token gave nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum Failed {
+    /// The token endpoint says no, and would say so again; nothing was called.
+    #[error("no access token: {0}")]
+    Refused(Breaker),
+    /// The token endpoint did not answer, or is busy; nothing was called.
+    #[error("no access token: {0}")]
+    NoToken(wechat::Error),
+    #[error(transparent)]
+    Call(wechat::Error),
+}
+
+/// What this node knows of an app's token.
+pub struct Standing {
+    pub age: Option<Duration>,
+    pub expires_in: Option<Duration>,
+    pub force_refreshes_left: i32,
+    pub breaker: Option<Breaker>,
+}
+
 #[derive(Default)]
 struct Slot {
     held: Option<AccessToken>,
     serial: u64,
-    refused: Option<(Refusal, Timestamp)>,
+    breaker: Option<Breaker>,
+    /// The apps as they were when this was learned.
+    learned_from: Option<Arc<Vec<Arc<App>>>>,
+    secret: SecretString,
 }
 
 #[derive(Default)]
 struct Slots(std::sync::Mutex<HashMap<String, Arc<Mutex<Slot>>>>);
 
-/// A token that works, as far as known. Callers that come while it is fetched wait for the same fetch.
-pub async fn get(ctx: &Context, app: &App) -> Result<AccessToken, wechat::Error> {
+/// Calls WeChat with the app's token. A refused token is replaced and the call repeated once; a second
+/// refusal is the caller's to judge.
+pub async fn with<T, F, Fut>(ctx: &Context, app: &App, call: F) -> Result<T, Failed>
+where
+    F: Fn(SecretString) -> Fut,
+    Fut: Future<Output = Result<T, wechat::Error>>,
+{
+    let token = get(ctx, app).await?;
+    match call(token.token.clone()).await {
+        Err(wechat::Error::Refused(refusal)) if refusal.verdict() == Verdict::RefreshToken => {
+            let fresh = replace(ctx, app, &token).await?;
+            call(fresh.token).await.map_err(Failed::Call)
+        }
+        answer => answer.map_err(Failed::Call),
+    }
+}
+
+/// The token this node holds, without asking WeChat, and what keeps it from getting one.
+pub async fn standing(ctx: &Context, app: &App) -> Result<Standing, Error> {
+    let now = ctx.clock.now();
+    let force_refreshes_left = budget::left(ctx, &app.app_id).await?;
     let slot = slot(ctx, app);
     let mut slot = slot.lock().await;
+    slot.follow_the_configuration(ctx, app);
+    let held = slot.held.as_ref().filter(|held| held.expires_at > now);
+    Ok(Standing {
+        age: held.map(|held| now.since(held.fetched_at)),
+        expires_in: held.map(|held| held.expires_at.since(now)),
+        force_refreshes_left,
+        breaker: slot.breaker.clone().filter(|breaker| breaker.until > now),
+    })
+}
+
+/// Makes sure that a token can be had, as the next call would.
+pub async fn check(ctx: &Context, app: &App) -> Result<(), Failed> {
+    get(ctx, app).await.map(drop)
+}
+
+/// A token that works, as far as known. Callers that come while it is fetched wait for the same fetch.
+async fn get(ctx: &Context, app: &App) -> Result<AccessToken, Failed> {
+    let slot = slot(ctx, app);
+    let mut slot = slot.lock().await;
+    slot.follow_the_configuration(ctx, app);
     let now = ctx.clock.now();
     match &slot.held {
         Some(held) if now < held.renew_at => Ok(held.clone()),
-        _ => fetch(ctx, app, &mut slot).await,
+        _ => match fetch(ctx, app, &mut slot, false).await {
+            Ok(token) => Ok(token),
+            // A token near its end is better than none while WeChat's token endpoint is away.
+            Err(failed) => slot.held.clone().filter(|held| held.expires_at > now).ok_or(failed),
+        },
     }
 }
 
-/// WeChat refused `token`: gives another one, unless somebody has replaced it already.
-pub async fn replace(ctx: &Context, app: &App, token: &AccessToken) -> Result<AccessToken, wechat::Error> {
+/// WeChat refused `token`: gives another one, unless somebody has replaced it already. When WeChat
+/// gives the very same one again it is forced to make a new one; where the budget forbids that, the
+/// same one is tried once more.
+async fn replace(ctx: &Context, app: &App, token: &AccessToken) -> Result<AccessToken, Failed> {
     let slot = slot(ctx, app);
     let mut slot = slot.lock().await;
-    match &slot.held {
-        Some(held) if held.serial != token.serial => Ok(held.clone()),
-        _ => {
-            slot.held = None;
-            fetch(ctx, app, &mut slot).await
-        }
+    slot.follow_the_configuration(ctx, app);
+    if let Some(held) = slot.held.as_ref().filter(|held| held.serial != token.serial) {
+        return Ok(held.clone());
     }
-}
-
-/// The token this node holds, without asking WeChat.
-pub async fn held(ctx: &Context, app: &App) -> Option<AccessToken> {
-    let slot = slot(ctx, app);
-    let slot = slot.lock().await;
-    slot.held.clone().filter(|held| held.expires_at > ctx.clock.now())
+    slot.held = None;
+    let fresh = fetch(ctx, app, &mut slot, false).await?;
+    if fresh.token.expose_secret() != token.token.expose_secret() {
+        return Ok(fresh);
+    }
+    let allowed = budget::take(ctx, &app.app_id).await.unwrap_or_else(|error| {
+        tracing::error!(app.id = %app.app_id, %error, "access_token.budget_unknown");
+        false
+    });
+    if !allowed {
+        tracing::warn!(app.id = %app.app_id, "access_token.not_forced");
+        return Ok(fresh);
+    }
+    tracing::warn!(app.id = %app.app_id, "access_token.forced");
+    match fetch(ctx, app, &mut slot, true).await {
+        // The twenty may have been spent by somebody else: the token at hand is tried once more.
+        Err(Failed::NoToken(_) | Failed::Refused(_)) => Ok(fresh),
+        forced => forced,
+    }
 }
 
 fn slot(ctx: &Context, app: &App) -> Arc<Mutex<Slot>> {
@@ -84,17 +173,33 @@ fn slot(ctx: &Context, app: &App) -> Arc<Mutex<Slot>> {
     slots.entry(app.app_id.clone()).or_default().clone()
 }
 
-async fn fetch(ctx: &Context, app: &App, slot: &mut Slot) -> Result<AccessToken, wechat::Error> {
-    let asked_at = ctx.clock.now();
-    if let Some((refusal, at)) = &slot.refused
-        && asked_at.since(*at) < AFTER_REFUSAL
-    {
-        return Err(wechat::Error::Refused(refusal.clone()));
+impl Slot {
+    /// Apps that were loaded again close the breaker; a token of another secret is dropped.
+    fn follow_the_configuration(&mut self, ctx: &Context, app: &App) {
+        let apps = ctx.apps();
+        if self.learned_from.as_ref().is_some_and(|known| Arc::ptr_eq(known, &apps)) {
+            return;
+        }
+        let secret = apps.iter().find(|other| other.app_id == app.app_id).map_or(app.secret(), |app| app.secret());
+        if self.secret.expose_secret() != secret.expose_secret() {
+            self.held = None;
+            self.secret = secret.clone();
+        }
+        self.breaker = None;
+        self.learned_from = Some(apps);
     }
-    match ctx.wechat.stable_token(&app.app_id, app.secret(), false).await {
+}
+
+async fn fetch(ctx: &Context, app: &App, slot: &mut Slot, force: bool) -> Result<AccessToken, Failed> {
+    let asked_at = ctx.clock.now();
+    if let Some(breaker) = slot.breaker.as_ref().filter(|breaker| breaker.until > asked_at) {
+        return Err(Failed::Refused(breaker.clone()));
+    }
+    // The secret as last loaded: the caller may hold the app as it was before.
+    match ctx.wechat.stable_token(&app.app_id, &slot.secret, force).await {
         Ok(fresh) => {
             slot.serial += 1;
-            slot.refused = None;
+            slot.breaker = None;
             let expires_at = asked_at + fresh.expires_in;
             let renew_at = (expires_at - REFRESH_AHEAD).max((asked_at + ASK_AGAIN).min(expires_at));
             let token =
@@ -103,19 +208,15 @@ async fn fetch(ctx: &Context, app: &App, slot: &mut Slot) -> Result<AccessToken,
             tracing::info!(app.id = %app.app_id, expires_in_s = fresh.expires_in.as_secs(), "access_token.fetched");
             Ok(token)
         }
-        Err(wechat::Error::Refused(refusal)) => {
-            // At the token endpoint 40001 says that the AppSecret is wrong.
-            if matches!(refusal.verdict(), Verdict::Operator | Verdict::RefreshToken) {
-                tracing::error!(app.id = %app.app_id, wechat.errcode = refusal.errcode, "access_token.refused");
-                slot.refused = Some((refusal.clone(), asked_at));
+        Err(wechat::Error::Refused(refusal)) => match Breaker::opened_by(&refusal, asked_at) {
+            Some(_) if force => Err(Failed::NoToken(wechat::Error::Refused(refusal))),
+            Some(breaker) => {
+                tracing::error!(app.id = %app.app_id, wechat.errcode = refusal.errcode, because = %breaker, "access_token.refused");
+                slot.breaker = Some(breaker.clone());
+                Err(Failed::Refused(breaker))
             }
-            usable_still(slot, asked_at).ok_or(wechat::Error::Refused(refusal))
-        }
-        Err(error) => usable_still(slot, asked_at).ok_or(error),
+            None => Err(Failed::NoToken(wechat::Error::Refused(refusal))),
+        },
+        Err(error) => Err(Failed::NoToken(error)),
     }
-}
-
-/// A token near its end is better than none while WeChat's token endpoint is away.
-fn usable_still(slot: &Slot, now: Timestamp) -> Option<AccessToken> {
-    slot.held.clone().filter(|held| held.expires_at > now)
 }

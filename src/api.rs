@@ -5,13 +5,14 @@
 //! | --- | --- |
 //! | `login.rs` `me.rs` `user_data.rs` | Mini Program front ends |
 //! | `events.rs` `notifications.rs` `rules.rs` | business systems |
-//! | `apps.rs` `templates.rs` | operators and integrators |
+//! | `apps.rs` `templates.rs` `callback_log.rs` | operators and integrators |
 //! | `callback.rs` | WeChat |
 //! | `wellknown.rs` | other backends, probes, scrapers |
 
 mod apps;
 mod body;
 mod callback;
+mod callback_log;
 mod events;
 mod login;
 mod me;
@@ -23,9 +24,12 @@ mod problem;
 mod rate_limit;
 mod request;
 mod rules;
+mod template_library;
 mod templates;
 mod time;
 mod user_data;
+mod users;
+mod wechat_errors;
 mod wellknown;
 
 use poem::{Endpoint, EndpointExt, IntoEndpoint, Route, get};
@@ -48,6 +52,8 @@ enum Tag {
     Rules,
     /// The WeChat accounts and their templates.
     Apps,
+    /// People, in all apps.
+    Users,
     /// For WeChat.
     Callback,
     /// For probes and other backends.
@@ -64,7 +70,11 @@ type Service = OpenApiService<
         rules::RulesApi,
         apps::AppsApi,
         templates::TemplatesApi,
+        template_library::TemplateLibraryApi,
+        users::UsersApi,
         callback::CallbackApi,
+        callback_log::CallbackLogApi,
+        wechat_errors::WeChatErrorsApi,
         wellknown::WellKnownApi,
     ),
     (),
@@ -81,7 +91,11 @@ fn service() -> Service {
             rules::RulesApi,
             apps::AppsApi,
             templates::TemplatesApi,
+            template_library::TemplateLibraryApi,
+            users::UsersApi,
             callback::CallbackApi,
+            callback_log::CallbackLogApi,
+            wechat_errors::WeChatErrorsApi,
             wellknown::WellKnownApi,
         ),
         "Magpie",

@@ -194,5 +194,6 @@ async fn reload(ctx: &Context, file: Option<&Path>) -> Result<usize, StartError>
     let config = Config::load(file)?;
     ctx.replace_apps(&config.apps);
     app_account::register(ctx).await?;
+    app_account::retry_tokens(ctx).await?;
     Ok(config.apps.len())
 }

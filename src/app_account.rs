@@ -2,8 +2,15 @@
 
 use std::sync::Arc;
 
-use entity::{Timestamp, app as row};
-use sea_orm::{ActiveValue::Set, ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, sea_query::OnConflict};
+use entity::{
+    Timestamp,
+    app::{self as row, PausedBy},
+};
+use sea_orm::{
+    ActiveValue::Set,
+    ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, UpdateMany,
+    sea_query::{ExprTrait, OnConflict},
+};
 
 use crate::{config::App, context::Context, error::Error};
 
@@ -14,6 +21,7 @@ pub async fn register(ctx: &Context) -> Result<(), Error> {
             app_id: Set(app.app_id.clone()),
             paused_until: Set(None),
             paused_because: Set(None),
+            paused_by: Set(None),
             last_receipt_at: Set(None),
             created_at: Set(ctx.clock.now()),
         };
@@ -33,36 +41,84 @@ pub async fn all(ctx: &Context) -> Result<Vec<(Arc<App>, row::Model)>, Error> {
     Ok(ctx.apps().iter().filter_map(|app| Some((app.clone(), of(app)?))).collect())
 }
 
-/// No message of the app is claimed before `until`.
-pub async fn pause(db: &impl ConnectionTrait, app_id: &str, until: Timestamp, because: &str) -> Result<(), Error> {
-    set_pause(db, app_id, Some(until), Some(because)).await?;
-    tracing::warn!(app.id = app_id, because, "app.paused");
+/// No message of the app is claimed before `until`, or before what `by` waits for. A longer pause that is
+/// in force stays.
+pub async fn pause(
+    db: &impl ConnectionTrait,
+    app_id: &str,
+    until: Timestamp,
+    because: &str,
+    by: Option<PausedBy>,
+) -> Result<(), Error> {
+    let shorter = row::Column::PausedUntil.is_null().or(row::Column::PausedUntil.lt(until));
+    let paused = set_pause(Some(until), Some(because), by)
+        .filter(row::Column::AppId.eq(app_id))
+        .filter(shorter)
+        .exec(db)
+        .await?;
+    if paused.rows_affected > 0 {
+        tracing::warn!(app.id = app_id, because, "app.paused");
+    }
     Ok(())
+}
+
+/// Until a hand resumes it: far beyond anything that is kept.
+const WITHOUT_END: std::time::Duration = std::time::Duration::from_hours(24 * 365 * 100);
+
+/// An operator pauses the app, until `until` or until it is resumed.
+pub async fn pause_by_hand(ctx: &Context, app_id: &str, until: Option<Timestamp>, because: &str) -> Result<(), Error> {
+    let now = ctx.clock.now();
+    if until.is_some_and(|until| until <= now) {
+        return Err(Error::field("/until", "must be in the future"));
+    }
+    if because.trim().is_empty() || because.chars().count() > 500 {
+        return Err(Error::field("/because", "must be 1 to 500 characters"));
+    }
+    pause(ctx.db.write(), app_id, until.unwrap_or(now + WITHOUT_END), because, None).await
+}
+
+/// The quota of the day is still gone: the pause goes on, its cause stays.
+pub async fn pause_for_quota(db: &impl ConnectionTrait, app_id: &str, until: Timestamp) -> Result<(), Error> {
+    row::Entity::update_many()
+        .set(row::ActiveModel { paused_until: Set(Some(until)), ..Default::default() })
+        .filter(row::Column::AppId.eq(app_id))
+        .filter(row::Column::PausedBy.eq(PausedBy::Quota))
+        .exec(db)
+        .await?;
+    Ok(())
+}
+
+/// Apps that waited for an access token are tried at once: their configuration was loaded again.
+pub async fn retry_tokens(ctx: &Context) -> Result<(), Error> {
+    for (app, row) in all(ctx).await? {
+        if row.paused_by == Some(PausedBy::Token) {
+            resume(ctx.db.write(), &app.app_id).await?;
+        }
+    }
+    ctx.wake.delivery.notify_one();
+    Ok(())
+}
+
+/// Whether messages of the app may be claimed.
+pub fn is_awake(row: &row::Model, now: Timestamp) -> bool {
+    // A quota's pause ends when WeChat shows room, which `quota::resume_where_room` looks for.
+    row.paused_until.is_none_or(|until| until <= now) && row.paused_by != Some(PausedBy::Quota)
 }
 
 /// Messages of the app are claimed again.
 pub async fn resume(db: &impl ConnectionTrait, app_id: &str) -> Result<(), Error> {
-    set_pause(db, app_id, None, None).await?;
+    set_pause(None, None, None).filter(row::Column::AppId.eq(app_id)).exec(db).await?;
     tracing::info!(app.id = app_id, "app.resumed");
     Ok(())
 }
 
-async fn set_pause(
-    db: &impl ConnectionTrait,
-    app_id: &str,
-    until: Option<Timestamp>,
-    because: Option<&str>,
-) -> Result<(), Error> {
-    row::Entity::update_many()
-        .set(row::ActiveModel {
-            paused_until: Set(until),
-            paused_because: Set(because.map(str::to_owned)),
-            ..Default::default()
-        })
-        .filter(row::Column::AppId.eq(app_id))
-        .exec(db)
-        .await?;
-    Ok(())
+fn set_pause(until: Option<Timestamp>, because: Option<&str>, by: Option<PausedBy>) -> UpdateMany<row::Entity> {
+    row::Entity::update_many().set(row::ActiveModel {
+        paused_until: Set(until),
+        paused_because: Set(because.map(str::to_owned)),
+        paused_by: Set(by),
+        ..Default::default()
+    })
 }
 
 /// Notes that WeChat told what became of a message of the app.

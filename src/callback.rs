@@ -5,13 +5,13 @@
 //!                                                                   worker ─▶ receipts …
 //! ```
 
-use std::sync::Arc;
+mod process;
 
-use entity::{CallbackId, ReceiptId, Timestamp, callback as row, receipt as receipt_row};
+use std::{sync::Arc, time::Duration};
+
+use entity::{CallbackId, Timestamp, callback as row};
 use sea_orm::{
-    ActiveValue::Set,
-    ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
-    sea_query::{Expr, OnConflict},
+    ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, sea_query::OnConflict,
 };
 use secrecy::SecretString;
 use uuid::Uuid;
@@ -20,10 +20,15 @@ use crate::{
     config::{App, CallbackMode},
     context::Context,
     error::{Code, Error},
-    follower, receipt,
     secret::sha256,
-    wechat::callback::{self, Push, SentEntry, cipher},
+    wechat::callback::{self, Push, cipher},
 };
+
+pub use process::{process_stored, replay, take};
+
+/// WeChat gives up on an answer after 5 s; a store that takes longer than this is answered with "try
+/// again", and the push is repeated.
+const STORE_DEADLINE: Duration = Duration::from_millis(3500);
 
 /// What WeChat signs of every request.
 pub struct Signed<'a> {
@@ -50,6 +55,9 @@ pub async fn receive(
     msg_signature: Option<&str>,
     body: &[u8],
 ) -> Result<(), Error> {
+    if callback::is_probe(body) {
+        return Ok(());
+    }
     let (app, token) = signed_app(ctx, app_id)?;
     let refused = |problem: String| Error::new(Code::CallbackRefused).detail(problem);
     let text = match (app.callback_mode, &app.encoding_aes_key) {
@@ -71,7 +79,10 @@ pub async fn receive(
         (_, None) => return Err(Error::new(Code::CallbackRefused)),
     };
     let push = callback::parse(&text).map_err(|error| Error::new(Code::MalformedJson).detail(format!("{error}.")))?;
-    store(ctx, &app, &push, &String::from_utf8_lossy(&text)).await
+    // PostgreSQL keeps no NUL in a text, and neither format has a use for one.
+    let text = String::from_utf8_lossy(&text).replace('\0', "");
+    let stored = tokio::time::timeout(STORE_DEADLINE, store(ctx, &app, &push, &text)).await;
+    stored.unwrap_or_else(|_| Err(Error::new(Code::DatabaseUnavailable)))
 }
 
 fn signed_app(ctx: &Context, app_id: &str) -> Result<(Arc<App>, SecretString), Error> {
@@ -103,75 +114,37 @@ async fn store(ctx: &Context, app: &App, push: &Push, body: &str) -> Result<(), 
     Ok(())
 }
 
-/// Processes stored callbacks, oldest first; gives how many.
-pub async fn process_stored(ctx: &Context) -> Result<usize, Error> {
-    let waiting = row::Entity::find()
-        .filter(row::Column::ProcessedAt.is_null())
-        .filter(row::Column::Event.is_not_in(follower::EVENTS))
-        .order_by_asc(row::Column::ReceivedAt)
-        .limit(200)
-        .all(ctx.db.read())
-        .await?;
-    let mut processed = 0;
-    for stored in waiting {
-        processed += usize::from(process(ctx, &stored).await?);
-    }
-    Ok(processed + follower::process_stored(ctx).await?)
+/// What to list.
+#[derive(Default)]
+pub struct Filter {
+    pub event: Option<String>,
+    pub openid: Option<String>,
+    pub received_after: Option<Timestamp>,
+    pub received_before: Option<Timestamp>,
+    pub processed: Option<bool>,
 }
 
-/// Whether this node deals with a stored callback, rather than another that was faster.
-pub async fn take(tx: &DatabaseTransaction, stored: &row::Model, now: Timestamp) -> Result<bool, Error> {
-    let taken = row::Entity::update_many()
-        .col_expr(row::Column::ProcessedAt, Expr::value(now))
-        .filter(row::Column::Id.eq(stored.id))
-        .filter(row::Column::ProcessedAt.is_null())
-        .exec(tx)
-        .await?;
-    Ok(taken.rows_affected == 1)
-}
-
-/// One callback in one transaction; false when another node was faster.
-async fn process(ctx: &Context, stored: &row::Model) -> Result<bool, Error> {
-    let tx = ctx.db.begin().await?;
-    if !take(&tx, stored, ctx.clock.now()).await? {
-        return Ok(false);
-    }
-    match callback::parse(stored.body.as_bytes()) {
-        Ok(push) if push.event == "subscribe_msg_sent_event" => {
-            sent(ctx, &tx, stored, &push, push.sent_entries()).await?;
-        }
-        Ok(push) if push.event == "templatesendjobfinish" => {
-            sent(ctx, &tx, stored, &push, push.job_finished()).await?;
-        }
-        // Kept for later use and for the operator to see.
-        Ok(push) => tracing::debug!(app.id = %stored.app_id, callback.event = %push.event, "callback.stored"),
-        Err(error) => tracing::error!(callback.id = %stored.id, %error, "callback.unreadable"),
-    }
-    tx.commit().await?;
-    Ok(true)
-}
-
-async fn sent(
+/// The callbacks of an app older than `before`, newest first.
+pub async fn list(
     ctx: &Context,
-    tx: &DatabaseTransaction,
-    stored: &row::Model,
-    push: &Push,
-    entries: impl IntoIterator<Item = SentEntry>,
-) -> Result<(), Error> {
-    for entry in entries {
-        let receipt = receipt_row::Model {
-            id: ReceiptId(Uuid::now_v7()),
-            app_id: stored.app_id.clone(),
-            openid: push.openid.clone().unwrap_or_default(),
-            template_id: entry.template_id,
-            message_id: entry.message_id,
-            status: entry.status,
-            errcode: entry.errcode,
-            callback_id: stored.id,
-            notification_id: None,
-            received_at: ctx.clock.now(),
-        };
-        receipt::take(tx, receipt).await?;
+    app_id: &str,
+    filter: &Filter,
+    before: Option<CallbackId>,
+    limit: u64,
+) -> Result<Vec<row::Model>, Error> {
+    use row::Column::{AppId, Event, Id, Openid, ProcessedAt, ReceivedAt};
+    ctx.app(app_id).ok_or(Error::new(Code::AppNotFound))?;
+    let mut query = row::Entity::find().filter(AppId.eq(app_id)).order_by_desc(Id).limit(limit);
+    let conditions = [
+        before.map(|id| Id.lt(id)),
+        filter.event.as_ref().map(|event| Event.eq(event.to_ascii_lowercase())),
+        filter.openid.as_ref().map(|openid| Openid.eq(openid)),
+        filter.received_after.map(|at| ReceivedAt.gte(at)),
+        filter.received_before.map(|at| ReceivedAt.lt(at)),
+        filter.processed.map(|processed| if processed { ProcessedAt.is_not_null() } else { ProcessedAt.is_null() }),
+    ];
+    for condition in conditions.into_iter().flatten() {
+        query = query.filter(condition);
     }
-    Ok(())
+    Ok(query.all(ctx.db.read()).await?)
 }

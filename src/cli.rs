@@ -10,8 +10,9 @@ use crate::{
     app::{self, Roles, StartError},
     clock::{self, Clock},
     config::Config,
+    context::Context,
     database::Database,
-    telemetry,
+    doctor, telemetry, wechat,
 };
 
 /// A backend for WeChat Mini Programs: login, consent, and notifications that arrive.
@@ -31,6 +32,8 @@ enum Command {
     Dev(crate::dev::Options),
     /// Bring the database's schema up to date
     Migrate(ConfigFile),
+    /// Look for everything that keeps a message from arriving, and say how to mend it
+    Doctor(ConfigFile),
     /// API keys of business systems
     #[command(subcommand)]
     Key(KeyCommand),
@@ -69,6 +72,12 @@ enum KeyCommand {
 /// Runs the command of this process.
 pub async fn run() -> ExitCode {
     let result = match Cli::parse().command {
+        Command::Doctor(file) => {
+            return doctor(file).await.unwrap_or_else(|error| {
+                println!("FAIL  start: {error}");
+                ExitCode::FAILURE
+            });
+        }
         Command::Serve(file) => serve(file).await,
         #[cfg(feature = "sandbox")]
         Command::Dev(options) => crate::dev::run(options).await,
@@ -119,6 +128,21 @@ async fn migrate(file: ConfigFile) -> Result<(), StartError> {
     db.close().await?;
     println!("The schema is up to date.");
     Ok(())
+}
+
+async fn doctor(file: ConfigFile) -> Result<ExitCode, StartError> {
+    let config = file.load()?;
+    let (keys, wechat) = (config.master_keys()?, wechat::Client::new(&config)?);
+    println!("ok    configuration: valid, with a master key");
+    let db = Database::connect(&config).await?;
+    let ctx = Context::new(db, wechat, Clock::system(), config, keys);
+    let checks = doctor::examine(&ctx).await;
+    for check in &checks {
+        println!("{check}");
+    }
+    ctx.db.close().await?;
+    let well = checks.iter().all(|check| check.found.is_ok());
+    Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 async fn create_key(

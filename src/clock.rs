@@ -95,6 +95,25 @@ pub fn from_rfc3339(text: &str) -> Option<Timestamp> {
     chrono::DateTime::parse_from_rfc3339(text).ok().map(|time| Timestamp(time.timestamp_millis()))
 }
 
+/// Reads the `Date` of an HTTP answer: `Sun, 06 Nov 1994 08:49:37 GMT`.
+pub fn from_http_date(text: &str) -> Option<Timestamp> {
+    chrono::DateTime::parse_from_rfc2822(text).ok().map(|time| Timestamp(time.timestamp_millis()))
+}
+
+const SHANGHAI_AHEAD_MS: i64 = 8 * 3_600_000;
+const DAY_MS: i64 = 24 * 3_600_000;
+
+/// The number of the day in China, where WeChat counts its days.
+pub fn shanghai_day(at: Timestamp) -> i64 {
+    at.0.saturating_add(SHANGHAI_AHEAD_MS).div_euclid(DAY_MS)
+}
+
+/// How long this day of China still lasts.
+pub fn until_shanghai_midnight(at: Timestamp) -> Duration {
+    let passed = at.0.saturating_add(SHANGHAI_AHEAD_MS).rem_euclid(DAY_MS);
+    Duration::from_millis(u64::try_from(DAY_MS - passed).unwrap_or(0))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -121,5 +140,15 @@ mod tests {
         assert_eq!(rfc3339(Timestamp(1_767_323_045_678)), "2026-01-02T03:04:05.678Z");
         assert_eq!(from_rfc3339("2026-01-02T11:04:05.678+08:00"), Some(Timestamp(1_767_323_045_678)));
         assert_eq!(from_rfc3339("yesterday"), None);
+        assert_eq!(from_http_date("Fri, 02 Jan 2026 03:04:05 GMT"), Some(Timestamp(1_767_323_045_000)));
+    }
+
+    #[test]
+    fn wechats_day_begins_at_midnight_in_shanghai() {
+        let at = |text| from_rfc3339(text).expect("a time");
+        let (before, after) = (at("2026-01-02T15:59:59Z"), at("2026-01-02T16:00:00Z"));
+        assert_eq!(shanghai_day(before) + 1, shanghai_day(after));
+        assert_eq!(until_shanghai_midnight(before), Duration::from_secs(1));
+        assert_eq!(until_shanghai_midnight(after), Duration::from_hours(24));
     }
 }

@@ -20,7 +20,7 @@ use crate::secret::MasterKeys;
 const DEFAULTS: &str = include_str!("config.default.toml");
 
 /// Variables that start like ours and are none of the configuration's keys.
-const NOT_KEYS: [&str; 3] = ["config", "test_postgres_url", "log_format"];
+const NOT_KEYS: [&str; 4] = ["config", "log_format", "test_postgres_url", "test_require_postgres"];
 
 /// What is wrong with the configuration, in one sentence that says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -56,8 +56,28 @@ pub struct Config {
 #[serde(deny_unknown_fields)]
 pub struct WeChat {
     pub base_url: String,
+    #[serde(default)]
+    fallback_url: Option<String>,
+    /// May hold a password, so it is never printed.
+    #[serde(default)]
+    pub proxy: Option<SecretString>,
     #[serde(deserialize_with = "duration")]
     pub connect_timeout: Duration,
+}
+
+/// WeChat's own host and its twin in another site.
+const WECHAT_URL: &str = "https://api.weixin.qq.com";
+const WECHAT_TWIN_URL: &str = "https://api2.weixin.qq.com";
+
+impl WeChat {
+    /// Where a call goes when no connection to `base_url` can be made: a simulator has no twin unless
+    /// one is named.
+    pub fn fallback_url(&self) -> Option<&str> {
+        match &self.fallback_url {
+            Some(url) => Some(url.as_str()).filter(|url| !url.is_empty()),
+            None => (self.base_url == WECHAT_URL).then_some(WECHAT_TWIN_URL),
+        }
+    }
 }
 
 #[derive(Debug, Deserialize)]

@@ -2,13 +2,14 @@
 //!
 //! ```text
 //! report: accept +1 │ reserved −1 (when a notification is made) │ returned +1 (it did not spend it)
-//! answer 43101, refusal: zeroed −all
+//! answer 43101: zeroed −all │ refusal in the settings: cancel −all
 //! ```
 //!
 //! Every change is an entry; `credit.credits` is always the sum of the entries' deltas. A long-term
 //! template counts 1 for on and 0 for off, and nothing is reserved.
 
 pub mod report;
+pub mod withdrawal;
 
 use std::collections::{HashMap, HashSet};
 
@@ -142,6 +143,21 @@ pub async fn balances(db: &impl ConnectionTrait, identity_id: IdentityId) -> Res
         .filter(credit::Column::IdentityId.eq(identity_id))
         .order_by_desc(credit::Column::UpdatedAt)
         .order_by_asc(credit::Column::TemplateId)
+        .all(db)
+        .await?;
+    Ok(rows)
+}
+
+/// The ledger of an identity, newest first.
+pub async fn entries(
+    db: &impl ConnectionTrait,
+    identity_id: IdentityId,
+    limit: u64,
+) -> Result<Vec<entry::Model>, Error> {
+    let rows = entry::Entity::find()
+        .filter(entry::Column::IdentityId.eq(identity_id))
+        .order_by_desc(entry::Column::Id)
+        .limit(limit)
         .all(db)
         .await?;
     Ok(rows)

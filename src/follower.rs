@@ -18,13 +18,13 @@ use sea_orm::{ActiveValue::Set, ColumnTrait, DatabaseTransaction, EntityTrait, Q
 use uuid::Uuid;
 
 use crate::{
-    access_token::{self, AccessToken},
+    access_token::{self, Failed},
     callback,
     config::{App, Kind},
     context::Context,
     error::Error,
     user::{self, NewIdentity},
-    wechat::{self, Verdict, follower::Follower},
+    wechat::{Verdict, follower::Follower},
 };
 
 /// The events this file deals with.
@@ -81,22 +81,15 @@ fn unionid(follower: &Follower) -> Option<String> {
 }
 
 /// Whether another try may get an answer.
-fn passes(error: &wechat::Error) -> bool {
+fn passes(failed: &Failed) -> bool {
+    let Failed::Call(error) = failed else { return true };
     error.refusal().is_none_or(|refusal| {
         !matches!(refusal.verdict(), Verdict::DropUser(_) | Verdict::Reject(_) | Verdict::NoCredit)
     })
 }
 
-/// A refused token is replaced and the call repeated once.
-async fn ask(ctx: &Context, app: &App, openid: &str) -> Result<Follower, wechat::Error> {
-    let token = access_token::get(ctx, app).await?;
-    let ask = async |token: &AccessToken| ctx.wechat.follower(&token.token, openid).await;
-    match ask(&token).await {
-        Err(error) if error.refusal().is_some_and(|refusal| refusal.verdict() == Verdict::RefreshToken) => {
-            ask(&access_token::replace(ctx, app, &token).await?).await
-        }
-        answer => answer,
-    }
+async fn ask(ctx: &Context, app: &App, openid: &str) -> Result<Follower, Failed> {
+    access_token::with(ctx, app, |token| async move { ctx.wechat.follower(&token, openid).await }).await
 }
 
 /// One event in one transaction; false when another node was faster.

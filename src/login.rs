@@ -83,7 +83,7 @@ pub async fn log_in(ctx: &Context, app_id: &str, code: &str) -> Result<LoggedIn,
         .try_get_with(code_mac.clone(), exchange(ctx, &app, code, code_mac.clone()))
         .await
         .map_err(|error| (*error).clone())?;
-    let row = session_row::Entity::find_by_id(done.session).one(ctx.db.write()).await?;
+    let row = session_row::Entity::find_by_id(done.session).one(ctx.db.read()).await?;
     match row.filter(|row| may_repeat(ctx, row)) {
         Some(row) => Ok(LoggedIn {
             tokens: session::tokens(ctx, &row).await?,
@@ -141,7 +141,7 @@ async fn made_elsewhere(
     let not_before = ctx.clock.now() - REPEAT_WINDOW;
     let waited = crate::clock::Stopwatch::start();
     loop {
-        let found = session::of_code(ctx.db.write(), code_mac, not_before).await?;
+        let found = session::of_code(ctx.db.read(), code_mac, not_before).await?;
         if found.is_some() || waited.elapsed() >= patience {
             return Ok(found);
         }

@@ -7,8 +7,10 @@
 //! | `claim.rs` | due rows become `sending` under a lease |
 //! | `settle.rs` | what came of the calls, guarded by the lease token |
 //! | `sweep.rs` | leases that ran out, unknown outcomes at their deadline, expiry |
+//! | `act.rs` | cancel, replay |
 //! | `sentence.rs` | reasons in words |
 
+pub mod act;
 pub mod claim;
 pub mod draft;
 pub mod sentence;

@@ -13,8 +13,8 @@ use entity::{
 use sea_orm::{
     ActiveValue::Set,
     ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder,
-    QuerySelect,
-    sea_query::{Condition, Expr, ExprTrait},
+    QuerySelect, TryInsertResult,
+    sea_query::{Condition, Expr, ExprTrait, OnConflict},
 };
 
 use crate::{app_account, context::Context, error::Error, notification::state::takes_receipt};
@@ -24,11 +24,17 @@ const MOST_CANDIDATES: u64 = 50;
 /// How long a receipt is held for a message to fit it.
 const HELD_FOR: std::time::Duration = std::time::Duration::from_hours(24);
 
-/// Stores a receipt and applies it if its message can be told.
+/// Stores a receipt, unless the same one is here already, and applies it if its message can be told.
 pub async fn take(tx: &DatabaseTransaction, receipt: row::Model) -> Result<(), Error> {
-    app_account::receipt_came(tx, &receipt.app_id, receipt.received_at).await?;
     let now = receipt.received_at;
-    row::Entity::insert(receipt.clone().into_active_model()).exec_without_returning(tx).await?;
+    let inserted = row::Entity::insert(receipt.clone().into_active_model())
+        .on_conflict(OnConflict::column(row::Column::Id).do_nothing().to_owned())
+        .try_insert()
+        .exec_without_returning(tx)
+        .await?;
+    if matches!(inserted, TryInsertResult::Inserted(count) if count > 0) {
+        app_account::receipt_came(tx, &receipt.app_id, now).await?;
+    }
     apply(tx, &receipt, now).await?;
     Ok(())
 }

@@ -40,8 +40,10 @@ pub struct Definition {
 }
 
 /// Checks a rule against its template and stores it.
-pub async fn create(ctx: &Context, definition: Definition) -> Result<row::Model, Error> {
-    check::check(ctx, &definition).await?;
+///
+/// The template may be named by its title where only one has it.
+pub async fn create(ctx: &Context, mut definition: Definition) -> Result<row::Model, Error> {
+    check::check(ctx, &mut definition).await?;
     let now = ctx.clock.now();
     let row = model(RuleId(Uuid::now_v7()), definition, now, now);
     let tx = ctx.db.begin().await?;
@@ -52,9 +54,9 @@ pub async fn create(ctx: &Context, definition: Definition) -> Result<row::Model,
 }
 
 /// Replaces what a rule says. Events accepted from now on, on every node, see the new rule.
-pub async fn replace(ctx: &Context, id: RuleId, definition: Definition) -> Result<row::Model, Error> {
+pub async fn replace(ctx: &Context, id: RuleId, mut definition: Definition) -> Result<row::Model, Error> {
     let known = get(ctx, id).await?;
-    check::check(ctx, &definition).await?;
+    check::check(ctx, &mut definition).await?;
     let row = model(id, definition, known.created_at, ctx.clock.now());
     let tx = ctx.db.begin().await?;
     let changed = row::Entity::update_many()
@@ -121,7 +123,8 @@ fn compile(row: row::Model) -> Option<CompiledRule> {
     CompiledRule::new(row).inspect_err(|faults| tracing::error!(rule.id = %id, ?faults, "rule.does_not_compile")).ok()
 }
 
-async fn raise_revision(tx: &impl ConnectionTrait) -> Result<(), Error> {
+/// Tells every node that what it remembers of the rules is old.
+pub async fn raise_revision(tx: &impl ConnectionTrait) -> Result<(), Error> {
     revision::Entity::update_many()
         .col_expr(revision::Column::Revision, revision::Column::Revision.into_expr().add(1))
         .filter(revision::Column::Name.eq("rule"))
@@ -150,6 +153,8 @@ fn model(id: RuleId, d: Definition, created_at: entity::Timestamp, updated_at: e
         delay_seconds: d.delay_seconds,
         priority: d.priority,
         enabled: d.enabled,
+        // It was just checked against the template as it is.
+        paused_because: None,
         created_at,
         updated_at,
     }

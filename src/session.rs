@@ -137,8 +137,7 @@ async fn rotate(ctx: &Context, session: &row::Model, now: Timestamp) -> Result<b
 }
 
 async fn live(ctx: &Context, id: SessionId) -> Result<row::Model, Error> {
-    // Read where writes go: a replica or an older snapshot must not keep a revoked session alive.
-    let session = row::Entity::find_by_id(id).one(ctx.db.write()).await?;
+    let session = row::Entity::find_by_id(id).one(ctx.db.read()).await?;
     session
         .filter(|session| session.revoked_at.is_none() && session.expires_at > ctx.clock.now())
         .ok_or(Error::new(Code::SessionEnded))

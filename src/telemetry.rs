@@ -4,7 +4,7 @@
 //! token, a key, an openid's messages or a phone number. `RUST_LOG` sets the level, `MAGPIE_LOG_FORMAT`
 //! (`text` or `json`) the form.
 
-use std::sync::OnceLock;
+use std::{io::IsTerminal, sync::OnceLock};
 
 use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
@@ -18,7 +18,7 @@ pub fn start() {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(DEFAULT_LEVEL));
     let json = std::env::var("MAGPIE_LOG_FORMAT").is_ok_and(|format| format == "json");
     let registry = tracing_subscriber::registry().with(filter);
-    let layer = fmt::layer().with_writer(std::io::stderr);
+    let layer = fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
     let started =
         if json { registry.with(layer.json().flatten_event(true)).try_init() } else { registry.with(layer).try_init() };
     if started.is_ok()

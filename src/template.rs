@@ -1,5 +1,8 @@
 //! The mirror of the apps' templates.
 
+mod drift;
+pub mod library;
+
 use std::collections::HashSet;
 
 use entity::template::{self as row, Field, Fields, Kind, State};
@@ -10,7 +13,7 @@ use sea_orm::{
 };
 
 use crate::{
-    access_token::{self, AccessToken},
+    access_token,
     config::{App, Kind as AppKind},
     context::Context,
     error::{Code, Error},
@@ -20,7 +23,14 @@ use crate::{
 
 /// Fetches the app's templates from WeChat and brings the mirror up to date; gives it as it then is.
 pub async fn sync(ctx: &Context, app: &App) -> Result<Vec<row::Model>, Error> {
-    let fetched = fetch(ctx, app).await.map_err(|error| wechat_problem::of_call(&error))?;
+    let fetched = access_token::with(ctx, app, |token| async move {
+        match app.kind {
+            AppKind::MiniProgram => ctx.wechat.private_templates(&token).await,
+            AppKind::ServiceAccount => ctx.wechat.account_templates(&token).await,
+        }
+    })
+    .await;
+    let fetched = fetched.map_err(|error| wechat_problem::of_failed(&error))?;
     let now = ctx.clock.now();
     let tx = ctx.db.begin().await?;
     let ids: HashSet<_> = fetched.iter().map(|template| template.id.clone()).collect();
@@ -37,6 +47,7 @@ pub async fn sync(ctx: &Context, app: &App) -> Result<Vec<row::Model>, Error> {
         .exec(&tx)
         .await?;
     let templates = of_app(&tx, &app.app_id).await?;
+    drift::check(&tx, &app.app_id, &templates).await?;
     tx.commit().await?;
     tracing::info!(app.id = %app.app_id, templates = templates.len(), "template.synced");
     Ok(templates)
@@ -64,14 +75,35 @@ pub async fn require(ctx: &Context, app: &App, ids: &[&str]) -> Result<Vec<row::
         known = sync(ctx, app).await?;
     }
     if let Some(id) = missing(&known) {
-        let there = known.iter().filter(|row| row.state != State::Deleted);
-        let there: Vec<_> = there.map(|row| format!("{} ({})", row.template_id, row.title)).collect();
-        let there = if there.is_empty() { "none".to_owned() } else { there.join(", ") };
-        let detail = format!("{} has no template {id}; there are: {there}", app.app_id);
-        return Err(Error::new(Code::TemplateNotFound).detail(detail));
+        return Err(unknown(&app.app_id, id, &known));
     }
     known.retain(|row| ids.contains(&row.template_id.as_str()));
     Ok(known)
+}
+
+/// The id of the template that is named by its id or its title.
+pub async fn id_of(ctx: &Context, app: &App, name: &str) -> Result<String, Error> {
+    let find = |known: &[row::Model]| {
+        let there = || known.iter().filter(|row| row.state != State::Deleted);
+        let by_id = there().find(|row| row.template_id == name);
+        let mut by_title = there().filter(|row| row.title == name);
+        let by_title = by_title.next().filter(|_| by_title.next().is_none());
+        by_id.or(by_title).map(|row| row.template_id.clone())
+    };
+    let mut known = of_app(ctx.db.read(), &app.app_id).await?;
+    if find(&known).is_none() {
+        known = sync(ctx, app).await?;
+    }
+    find(&known).ok_or_else(|| unknown(&app.app_id, name, &known))
+}
+
+/// No such template; names those there are.
+fn unknown(app_id: &str, name: &str, known: &[row::Model]) -> Error {
+    let there = known.iter().filter(|row| row.state != State::Deleted);
+    let there: Vec<_> = there.map(|row| format!("{} ({})", row.template_id, row.title)).collect();
+    let there = if there.is_empty() { "none".to_owned() } else { there.join(", ") };
+    let detail = format!("{app_id} has no template {name}, or several of this title; there are: {there}.");
+    Error::new(Code::TemplateNotFound).detail(detail)
 }
 
 /// Stops all sending of a template until a person acts.
@@ -91,20 +123,6 @@ pub async fn pause(
         .await?;
     tracing::warn!(app.id = app_id, template.id = template_id, because, "template.paused");
     Ok(())
-}
-
-async fn fetch(ctx: &Context, app: &App) -> Result<Vec<PrivateTemplate>, wechat::Error> {
-    let token = access_token::get(ctx, app).await?;
-    let list = async |token: &AccessToken| match app.kind {
-        AppKind::MiniProgram => ctx.wechat.private_templates(&token.token).await,
-        AppKind::ServiceAccount => ctx.wechat.account_templates(&token.token).await,
-    };
-    match list(&token).await {
-        Err(error) if error.refusal().is_some_and(|refusal| refusal.verdict() == wechat::Verdict::RefreshToken) => {
-            list(&access_token::replace(ctx, app, &token).await?).await
-        }
-        answer => answer,
-    }
 }
 
 fn model(app: &App, template: PrivateTemplate, now: entity::Timestamp) -> row::ActiveModel {

@@ -1,5 +1,8 @@
 //! Users: one person each, whatever the number of apps. A unionid joins the identities of a person.
 
+pub mod erase;
+pub mod lookup;
+
 use entity::{IdentityId, Timestamp, UserId, identity, notification, session, user};
 use sea_orm::{
     ActiveValue::Set,

@@ -67,11 +67,16 @@ fn session_key(ctx: &Context, identity: &identity::Model) -> Result<Option<Secre
     Ok(String::from_utf8(opened).ok().map(SecretString::from))
 }
 
-/// Whether WeChat knows the key as the user's present one. Asked only with a token at hand: data that
-/// does not open is mostly the sign of a stale key, so no answer counts as one.
+/// Whether WeChat knows the key as the user's present one. Data that does not open is mostly the sign of
+/// a stale key, so no answer counts as one.
 async fn is_current(ctx: &Context, app: &App, openid: &str, session_key: &SecretString) -> bool {
-    let Some(token) = access_token::held(ctx, app).await else { return false };
-    match ctx.wechat.check_session(&token.token, openid, session_key).await {
+    let asked =
+        access_token::with(
+            ctx,
+            app,
+            |token| async move { ctx.wechat.check_session(&token, openid, session_key).await },
+        );
+    match asked.await {
         Ok(current) => current,
         Err(error) => {
             tracing::debug!(app.id = %app.app_id, %error, "user_data.session_not_checked");

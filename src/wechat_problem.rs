@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::{
+    access_token::Failed,
     error::{Code, Error, WeChatWords},
     wechat::{self, Refusal, Verdict},
 };
@@ -31,6 +32,16 @@ pub fn of_phone(error: &wechat::Error) -> Error {
         Some(40013) => with_words(Code::PhoneCodeOfOtherApp, error),
         Some(45011) => with_words(Code::PhoneTooOften, error).retry_after(Duration::from_mins(1)),
         _ => of_call(error),
+    }
+}
+
+/// Why a call that needs an access token failed. Without one, the cause is named at once.
+pub fn of_failed(failed: &Failed) -> Error {
+    match failed {
+        Failed::Refused(breaker) => {
+            Error::new(Code::WechatAppError).wechat(Some(words(&breaker.refusal))).detail(breaker.to_string())
+        }
+        Failed::NoToken(error) | Failed::Call(error) => of_call(error),
     }
 }
 

@@ -5,6 +5,7 @@
 //! | `delivery.rs`: claim, push, settle | a new notification, a released one | 0.5 s |
 //! | callbacks: process what WeChat posted | a stored callback | 1 s |
 //! | sweep: leases, unknown outcomes, expiry, held receipts | – | 1 s |
+//! | quota: resume apps whose quota has room again | – | 5 s |
 //! | templates: mirror them | start | 1 h |
 //! | clock: agree with PostgreSQL's | start | 30 s |
 //!
@@ -19,7 +20,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use crate::{callback, context::Context, error::Error, notification::sweep, receipt, template};
+use crate::{callback, context::Context, error::Error, notification::sweep, quota, receipt, template};
 
 /// Runs all duties until `stop`; comes back when the calls in flight have settled.
 pub async fn run(ctx: Context, stop: CancellationToken) {
@@ -31,6 +32,9 @@ pub async fn run(ctx: Context, stop: CancellationToken) {
         every(&stop, Duration::from_secs(1), None, || async {
             report("sweep", sweep_once(&ctx).await.map(drop));
         }),
+        every(&stop, Duration::from_secs(5), None, || async {
+            report("quota", quota::resume_where_room(&ctx).await.map(drop));
+        }),
         every(&stop, Duration::from_hours(1), None, || sync_templates(&ctx)),
         every(&stop, Duration::from_secs(30), None, || agree_on_time(&ctx)),
     );
@@ -40,7 +44,7 @@ pub async fn run(ctx: Context, stop: CancellationToken) {
 /// left.
 pub async fn step(ctx: &Context) -> Result<usize, Error> {
     let callbacks = callback::process_stored(ctx).await?;
-    let swept = sweep_once(ctx).await?;
+    let swept = sweep_once(ctx).await? + quota::resume_where_room(ctx).await?;
     Ok(callbacks + swept + delivery::step(ctx).await?)
 }
 

@@ -17,7 +17,7 @@ pub struct Model {
     /// The kind of push, such as `subscribe_msg_sent_event`.
     pub event: String,
     pub openid: Option<String>,
-    /// The message in clear, as JSON.
+    /// The message in clear, as WeChat wrote it, in JSON or XML; empty when the person was erased.
     #[sea_orm(column_type = "Text")]
     pub body: String,
     pub received_at: Timestamp,

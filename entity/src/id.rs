@@ -91,6 +91,8 @@ typed_id!(/// Something WeChat posted to us.
     CallbackId, "cbk_");
 typed_id!(/// An API key of a business system.
     ApiKeyId, "key_");
+typed_id!(/// An entry of the audit log.
+    AuditId, "aud_");
 
 #[cfg(test)]
 mod tests {

@@ -6,6 +6,7 @@
 pub mod api_key;
 pub mod app;
 pub mod attempt;
+pub mod audit;
 pub mod callback;
 pub mod consent;
 pub mod credit;
@@ -21,9 +22,10 @@ pub mod session;
 pub mod signing_key;
 pub mod template;
 pub mod timestamp;
+pub mod token_budget;
 pub mod user;
 
 pub use id::{
-    ApiKeyId, CallbackId, ConsentId, EventId, IdentityId, NotificationId, ReceiptId, RuleId, SessionId, UserId,
+    ApiKeyId, AuditId, CallbackId, ConsentId, EventId, IdentityId, NotificationId, ReceiptId, RuleId, SessionId, UserId,
 };
 pub use timestamp::Timestamp;

@@ -34,6 +34,8 @@ pub struct Model {
     pub delay_seconds: Option<i64>,
     pub priority: i32,
     pub enabled: bool,
+    /// Set while the template is not what the rule was written for.
+    pub paused_because: Option<String>,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
 }

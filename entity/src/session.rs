@@ -36,4 +36,6 @@ pub enum RevokedBecause {
     /// An old refresh token came back: somebody else may hold it (RFC 9700 section 4.14).
     Replay,
     Operator,
+    /// The person was erased.
+    Erased,
 }

@@ -54,14 +54,14 @@ impl CallbackApi {
         Data(ctx): Data<&Context>,
         app_id: Path<String>,
         signature: Query<Option<String>>,
-        timestamp: Query<String>,
-        nonce: Query<String>,
+        timestamp: Query<Option<String>>,
+        nonce: Query<Option<String>>,
         msg_signature: Query<Option<String>>,
         body: Body,
     ) -> Result<CallbackResponse, Failure> {
         let body = body.into_bytes().await.map_err(|_| Error::new(Code::InvalidRequest))?;
-        let signature = signature.0.unwrap_or_default();
-        let signed = callback::Signed { signature: &signature, timestamp: &timestamp.0, nonce: &nonce.0 };
+        let [signature, timestamp, nonce] = [signature.0, timestamp.0, nonce.0].map(Option::unwrap_or_default);
+        let signed = callback::Signed { signature: &signature, timestamp: &timestamp, nonce: &nonce };
         callback::receive(ctx, &app_id.0, &signed, msg_signature.0.as_deref(), &body).await?;
         Ok(CallbackResponse::Text(PlainText("success".into())))
     }

@@ -51,7 +51,7 @@ impl Example for SubscriptionReport {
 
 /// How many more messages of a template the user will take.
 #[derive(Object)]
-struct Balance {
+pub(super) struct Balance {
     template_id: String,
     kind: TemplateKind,
     /// Messages left; for a long-term template 1 is on and 0 is off.
@@ -121,7 +121,7 @@ impl MeApi {
     }
 }
 
-fn balance(row: credit::Model) -> Balance {
+pub(super) fn balance(row: credit::Model) -> Balance {
     Balance {
         template_id: row.template_id,
         kind: row.kind.into(),

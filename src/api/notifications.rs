@@ -10,7 +10,7 @@ use poem_openapi::{
 
 use super::{
     Tag,
-    object::{Notification, NotificationList, Reason, State},
+    object::{Notification, NotificationList, Reason, State, word},
     page::{self, Page},
     principal::Key,
     problem::Failure,
@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     context::Context,
-    notification::{self, Filter, Story},
+    notification::{self, Filter, Story, act},
 };
 
 pub struct NotificationsApi;
@@ -124,6 +124,36 @@ impl NotificationsApi {
             timeline,
         }))
     }
+
+    /// Cancel a message that is not on its way yet
+    ///
+    /// Its credit is given back. Needs `notifications:write`.
+    #[oai(path = "/:notification_id/cancel", method = "post", operation_id = "cancel_notification")]
+    async fn cancel(
+        &self,
+        Data(ctx): Data<&Context>,
+        key: Key,
+        /// `ntf_…`
+        notification_id: Path<String>,
+    ) -> Result<Json<Notification>, Failure> {
+        key.require("notifications:write")?;
+        Ok(Json(act::cancel(ctx, page::id(&notification_id.0, "notification")?).await?.into()))
+    }
+
+    /// Send a message that failed, expired or was cancelled once more
+    ///
+    /// Takes a new credit. The same notification, new attempts. Needs `notifications:write`.
+    #[oai(path = "/:notification_id/replay", method = "post", operation_id = "replay_notification")]
+    async fn replay(
+        &self,
+        Data(ctx): Data<&Context>,
+        key: Key,
+        /// `ntf_…`
+        notification_id: Path<String>,
+    ) -> Result<Json<Notification>, Failure> {
+        key.require("notifications:write")?;
+        Ok(Json(act::replay(ctx, page::id(&notification_id.0, "notification")?).await?.into()))
+    }
 }
 
 fn attempt_of(row: attempt::Model) -> Attempt {
@@ -135,14 +165,6 @@ fn attempt_of(row: attempt::Model) -> Attempt {
         errcode: row.errcode,
         errmsg: row.errmsg,
         rid: row.rid,
-    }
-}
-
-/// An enum as its word in the API.
-fn word(value: &impl serde::Serialize) -> String {
-    match serde_json::to_value(value) {
-        Ok(serde_json::Value::String(word)) => word,
-        _ => String::new(),
     }
 }
 

@@ -161,3 +161,11 @@ pub struct NotificationList {
 pub fn example_app_id() -> String {
     "wxdemo0000000001".into()
 }
+
+/// An enum as its word in the API.
+pub fn word(value: &impl serde::Serialize) -> String {
+    match serde_json::to_value(value) {
+        Ok(serde_json::Value::String(word)) => word,
+        _ => String::new(),
+    }
+}

@@ -38,7 +38,7 @@ struct RuleBody {
     /// The events it is for, such as `order.shipped`.
     event_type: String,
     app_id: String,
-    /// One of `GET /v1/apps/{app_id}/templates`.
+    /// One of `GET /v1/apps/{app_id}/templates`: its id, or its title where only one has it.
     template_id: String,
     /// Template field → MiniJinja expression over the event: `{{ data.order_no }}`. Every field of the template.
     fields: BTreeMap<String, String>,
@@ -125,6 +125,10 @@ struct Rule {
     id: String,
     #[oai(flatten)]
     body: RuleBody,
+    /// Set while the template is not what the rule was written for: its events are answered with
+    /// `bad_template` until the rule or the template is mended.
+    #[oai(skip_serializing_if_is_none)]
+    paused_because: Option<String>,
     created_at: Time,
     updated_at: Time,
 }
@@ -281,6 +285,13 @@ impl From<rows::Model> for Rule {
             priority: row.priority,
             enabled: row.enabled,
         };
-        Self { id: row.id.to_string(), body, created_at: Time(row.created_at), updated_at: Time(row.updated_at) }
+        let paused_because = row.paused_because;
+        Self {
+            id: row.id.to_string(),
+            body,
+            paused_because,
+            created_at: Time(row.created_at),
+            updated_at: Time(row.updated_at),
+        }
     }
 }

@@ -25,16 +25,28 @@ fn addresses(config: &Config) -> Result<(), ConfigError> {
     if !["sqlite:", "postgres:", "postgresql:"].iter().any(|scheme| url.starts_with(scheme)) {
         return Err(refused("database_url", "must begin with sqlite:// or postgres://"));
     }
-    if config.database_connections == 0 {
-        return Err(refused("database_connections", "must be at least 1"));
+    // Bringing the schema up to date holds one connection for taking turns and works on another.
+    if config.database_connections < 2 {
+        return Err(refused("database_connections", "must be at least 2"));
     }
-    for (key, url) in [("public_url", &config.public_url), ("wechat.base_url", &config.wechat.base_url)] {
+    let fallback_url = config.wechat.fallback_url().unwrap_or(&config.wechat.base_url);
+    let proxy = config.wechat.proxy.as_ref().map(ExposeSecret::expose_secret);
+    if proxy.is_some_and(|url| !(url.starts_with("http://") || url.starts_with("https://"))) {
+        return Err(refused("wechat.proxy", "must be an http:// or https:// address"));
+    }
+    for (key, url) in [
+        ("public_url", config.public_url.as_str()),
+        ("wechat.base_url", &config.wechat.base_url),
+        ("wechat.fallback_url", fallback_url),
+    ] {
         if !(url.starts_with("http://") || url.starts_with("https://")) || url.ends_with('/') {
             return Err(refused(key, "must be an http:// or https:// address without a slash at the end"));
         }
     }
-    if config.wechat.base_url.starts_with("http://") && !is_loopback(&config.wechat.base_url) {
-        return Err(refused("wechat.base_url", "plain http is for a simulator on this machine; use https://"));
+    for (key, url) in [("wechat.base_url", config.wechat.base_url.as_str()), ("wechat.fallback_url", fallback_url)] {
+        if url.starts_with("http://") && !is_loopback(url) {
+            return Err(refused(key, "plain http is for a simulator on this machine; use https://"));
+        }
     }
     Ok(())
 }

@@ -150,7 +150,13 @@ fn apply<'a>(rules: &'a [CompiledRule], events: &[(EventId, &Incoming)]) -> Vec<
             if to.is_empty() {
                 to.push(String::new());
             }
-            to.truncate(MOST_RECIPIENTS);
+            // More than one event may have is told, not cut.
+            let too_many = FieldError::new(
+                "/recipients",
+                format!("{} recipients; at most {MOST_RECIPIENTS} in one event", to.len()),
+            );
+            let (to, message) =
+                if to.len() > MOST_RECIPIENTS { (vec![String::new()], Err(too_many)) } else { (to, message) };
             applied.push(Applied { event: index, rule, to, message });
         }
     }
@@ -226,14 +232,15 @@ fn row(
     });
     row.event_id = Some(event_id);
     row.rule_id = Some(rule.id);
-    match candidate.message {
-        Ok(rendered) => {
+    match (candidate.message, &rule.paused_because) {
+        (_, Some(because)) => fail(&mut row, Reason::BadTemplate, Some(format!("the rule is paused: {because}")), now),
+        (Ok(rendered), None) => {
             row.fields = FieldValues(rendered.fields.0.clone());
             row.page.clone_from(&rendered.page);
             row.url.clone_from(&rendered.url);
             row.miniprogram.clone_from(&rendered.miniprogram);
         }
-        Err(fault) => fail(&mut row, Reason::BadData, Some(explain(fault)), now),
+        (Err(fault), None) => fail(&mut row, Reason::BadData, Some(explain(fault)), now),
     }
     row
 }

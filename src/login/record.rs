@@ -16,7 +16,7 @@ use crate::{context::Context, error::Error, user as users};
 
 /// Whether the session is the first of its user: whether its login made the user.
 pub(super) async fn is_first(ctx: &Context, session: &session::Model) -> Result<bool, Error> {
-    let user = user::Entity::find_by_id(session.user_id).one(ctx.db.write()).await?;
+    let user = user::Entity::find_by_id(session.user_id).one(ctx.db.read()).await?;
     Ok(user.is_some_and(|user| user.created_at == session.created_at))
 }
 

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use entity::{
-    Timestamp, attempt,
+    IdentityId, Timestamp, attempt,
     consent::Source,
     notification::{self as row, Credit, Reason, State},
     rule::NoCredit,
@@ -56,11 +56,11 @@ pub async fn settle(ctx: &Context, settlements: &[Settlement]) -> Result<Vec<Opt
     consent::give_back(&tx, &returned, now).await?;
     for row in zeroed {
         consent::zero(&tx, row.identity_id, &row.template_id, (Source::Answer, Some(row.id)), now).await?;
-        stop_others(&tx, row, now).await?;
+        stop_others(&tx, row.identity_id, &row.template_id, now).await?;
     }
     for ((app_id, template_id), (pause, because)) in pauses {
         match (pause, template_id) {
-            (Pause::App(span), _) => app_account::pause(&tx, app_id, now + span, &because).await?,
+            (Pause::App { until, by }, _) => app_account::pause(&tx, app_id, until, &because, by).await?,
             (Pause::Template, Some(template_id)) => template::pause(&tx, app_id, template_id, &because).await?,
             (Pause::Template, None) => {}
         }
@@ -114,10 +114,7 @@ async fn write_row(
 }
 
 async fn write_attempt(tx: &DatabaseTransaction, settlement: &Settlement, next: &Next) -> Result<(), Error> {
-    let refusal = match &settlement.came {
-        Came::Refused { refusal, .. } => Some(refusal),
-        _ => None,
-    };
+    let refusal = settlement.came.refusal();
     let errmsg = match &settlement.came {
         Came::Accepted { .. } => None,
         came => Some(words(came)),
@@ -141,7 +138,12 @@ async fn write_attempt(tx: &DatabaseTransaction, settlement: &Settlement, next: 
 }
 
 /// The user takes no more of this template, so what waits to be sent does not go either.
-async fn stop_others(tx: &DatabaseTransaction, zeroed: &row::Model, now: Timestamp) -> Result<(), Error> {
+pub async fn stop_others(
+    tx: &DatabaseTransaction,
+    identity_id: IdentityId,
+    template_id: &str,
+    now: Timestamp,
+) -> Result<(), Error> {
     for (policy, state, finished_at) in
         [(NoCredit::Fail, State::Failed, Some(now)), (NoCredit::Wait, State::Waiting, None)]
     {
@@ -153,8 +155,8 @@ async fn stop_others(tx: &DatabaseTransaction, zeroed: &row::Model, now: Timesta
                 finished_at: Set(finished_at),
                 ..Default::default()
             })
-            .filter(row::Column::IdentityId.eq(zeroed.identity_id))
-            .filter(row::Column::TemplateId.eq(&zeroed.template_id))
+            .filter(row::Column::IdentityId.eq(identity_id))
+            .filter(row::Column::TemplateId.eq(template_id))
             .filter(row::Column::State.eq(State::Pending))
             .filter(row::Column::NoCredit.eq(policy))
             .exec(tx)
@@ -167,7 +169,7 @@ async fn stop_others(tx: &DatabaseTransaction, zeroed: &row::Model, now: Timesta
 pub fn words(came: &Came) -> String {
     match came {
         Came::Accepted { .. } => "ok".into(),
-        Came::Refused { refusal, .. } => {
+        Came::Refused { refusal, .. } | Came::Limited { refusal, .. } => {
             let entry = refusal.entry();
             format!("{} {} — {} ({})", refusal.errcode, refusal.errmsg, entry.en, entry.zh)
         }

@@ -17,20 +17,21 @@ use std::time::Duration;
 
 use entity::{
     Timestamp,
+    app::PausedBy,
     attempt::Outcome,
     notification::{Model, Reason, State},
     rule::{NoCredit, Unsure},
 };
 
 use crate::{
+    clock::until_shanghai_midnight,
     config::Delivery,
+    quota::Limit,
     wechat::{Refusal, Verdict},
 };
 
 /// How long an app rests after a fault that only its operator can mend.
 const OPERATOR_PAUSE: Duration = Duration::from_mins(5);
-/// How long an app rests when the quota of the day is gone, before it is tried again.
-const QUOTA_PAUSE: Duration = Duration::from_mins(15);
 /// A message behind another one to the same user waits about so long.
 const SNOOZE: Duration = Duration::from_millis(500);
 /// After the limit of the minute.
@@ -47,6 +48,8 @@ pub enum Came {
     Accepted { message_id: Option<String> },
     /// A definite no.
     Refused { refusal: Refusal, verdict: Verdict },
+    /// A quota is used up: the day's, or that of a short window.
+    Limited { refusal: Refusal, limit: Limit },
     /// The connection was never made.
     NotSent,
     /// The request may have been carried out.
@@ -59,13 +62,24 @@ pub enum Came {
     NotCalled { because: Hold },
 }
 
+impl Came {
+    /// WeChat's no, if it said no.
+    pub fn refusal(&self) -> Option<&Refusal> {
+        match self {
+            Self::Refused { refusal, .. } | Self::Limited { refusal, .. } => Some(refusal),
+            _ => None,
+        }
+    }
+}
+
 /// Why a claimed message was not even tried.
 #[derive(Debug)]
 pub enum Hold {
     /// Again at once, by whoever claims it next.
     Released,
-    /// The access token could not be had.
-    Token { operator: bool, problem: String },
+    /// The access token could not be had; only the operator can mend it when there is a time until
+    /// which the app rests.
+    Token { until: Option<Timestamp>, problem: String },
 }
 
 /// What a row becomes.
@@ -94,7 +108,7 @@ pub enum CreditEffect {
 /// What must rest until somebody acts or time passes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Pause {
-    App(Duration),
+    App { until: Timestamp, by: Option<PausedBy> },
     Template,
 }
 
@@ -116,32 +130,42 @@ pub fn after_call(row: &Model, came: &Came, now: Timestamp, delivery: &Delivery,
         attempts_used: row.attempts_used + 1,
         ..stay(outcome, Duration::ZERO)
     };
+    let rest = |span: Duration| Pause::App { until: now + span, by: None };
     match came {
         Came::Accepted { .. } => Next {
             state: State::Accepted,
             attempts_used: row.attempts_used + 1,
             ..stay(Outcome::Accepted, Duration::ZERO)
         },
-        Came::Unknown { recognised: true, .. } if let Some(again) = repeat(row, now, delivery, jitter) => again,
-        Came::Unknown { .. } => Next { state: State::Unsure, ..stay(Outcome::Unsure, delivery.unsure_deadline) },
+        Came::Unknown { recognised, .. } => {
+            let unsure = || Next { state: State::Unsure, ..stay(Outcome::Unsure, delivery.unsure_deadline) };
+            recognised.then(|| repeat(row, now, delivery, jitter)).flatten().unwrap_or_else(unsure)
+        }
         Came::NotSent => retry(row, Outcome::Retry, now, delivery, jitter),
         Came::NotCalled { because: Hold::Released } => stay(Outcome::NotCalled, Duration::ZERO),
-        Came::NotCalled { because: Hold::Token { operator: true, .. } } => {
-            Next { pause: Some(Pause::App(OPERATOR_PAUSE)), ..stay(Outcome::Operator, Duration::ZERO) }
+        Came::NotCalled { because: Hold::Token { until: Some(until), .. } } => {
+            let pause = Pause::App { until: *until, by: Some(PausedBy::Token) };
+            Next { pause: Some(pause), ..stay(Outcome::Operator, Duration::ZERO) }
         }
-        Came::NotCalled { because: Hold::Token { operator: false, .. } } => {
+        Came::Limited { limit: Limit::Day, .. } => {
+            // Counters are cleared at midnight in China, or by hand before.
+            let pause = Pause::App { until: now + until_shanghai_midnight(now), by: Some(PausedBy::Quota) };
+            Next { pause: Some(pause), ..stay(Outcome::PauseApp, Duration::ZERO) }
+        }
+        Came::Limited { limit: Limit::Window(refresh), .. } => {
+            stay(Outcome::SlowDown, refresh.mul_f64(1.0 + 0.5 * jitter))
+        }
+        Came::NotCalled { because: Hold::Token { until: None, .. } } => {
             stay(Outcome::NotCalled, back_off(row.attempts_used + 1, delivery, jitter))
         }
         Came::Refused { verdict, .. } => match verdict {
             Verdict::Retry => retry(row, Outcome::Retry, now, delivery, jitter),
             Verdict::Snooze => stay(Outcome::Snooze, SNOOZE.mul_f64(0.5 + jitter)),
             Verdict::SlowDown => stay(Outcome::SlowDown, SLOW_DOWN.mul_f64(0.5 + jitter)),
-            Verdict::PauseApp => {
-                Next { pause: Some(Pause::App(QUOTA_PAUSE)), ..stay(Outcome::PauseApp, Duration::ZERO) }
-            }
+            Verdict::PauseApp => Next { pause: Some(rest(OPERATOR_PAUSE)), ..stay(Outcome::PauseApp, Duration::ZERO) },
             // A second refusal of a fresh token is a fault of the account.
             Verdict::Operator | Verdict::RefreshToken => {
-                Next { pause: Some(Pause::App(OPERATOR_PAUSE)), ..stay(Outcome::Operator, Duration::ZERO) }
+                Next { pause: Some(rest(OPERATOR_PAUSE)), ..stay(Outcome::Operator, Duration::ZERO) }
             }
             Verdict::PauseTemplate => {
                 Next { pause: Some(Pause::Template), ..stay(Outcome::PauseTemplate, Duration::ZERO) }

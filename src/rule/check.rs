@@ -13,8 +13,8 @@ use crate::{
     keyword, template as templates,
 };
 
-/// Refuses a rule that can never work.
-pub(super) async fn check(ctx: &Context, definition: &Definition) -> Result<(), Error> {
+/// Refuses a rule that can never work; a template named by its title gets its id.
+pub(super) async fn check(ctx: &Context, definition: &mut Definition) -> Result<(), Error> {
     let mut faults = shape(definition);
     let Some(app) = ctx.app(&definition.app_id) else {
         let known: Vec<_> = ctx.apps().iter().map(|app| app.app_id.clone()).collect();
@@ -33,6 +33,7 @@ pub(super) async fn check(ctx: &Context, definition: &Definition) -> Result<(), 
         faults
             .push(FieldError::new("/page", "is for Mini Programs; a template message leads to `miniprogram` or `url`"));
     }
+    definition.template_id = templates::id_of(ctx, &app, &definition.template_id).await?;
     let templates = templates::require(ctx, &app, &[&definition.template_id]).await?;
     for template in &templates {
         faults.extend(against_template(definition, template));

@@ -8,12 +8,12 @@ use sea_orm::{
 };
 
 use crate::{
-    access_token::{self, AccessToken},
+    access_token::{self, Failed},
     config::App,
     context::Context,
     error::{Code, Error},
     secret::MasterKeys,
-    wechat::{self, Verdict, phone::PhoneInfo},
+    wechat::phone::PhoneInfo,
     wechat_problem,
 };
 
@@ -39,7 +39,7 @@ pub async fn take(ctx: &Context, session: &session::Model, code: &str) -> Result
     }
     let identity = identity::Entity::find_by_id(session.identity_id).one(ctx.db.read()).await?;
     let identity = identity.ok_or(Error::new(Code::SessionEnded))?;
-    let told = fetch(ctx, &app, &identity.openid, code).await.map_err(|error| wechat_problem::of_phone(&error))?;
+    let told = fetch(ctx, &app, &identity.openid, code).await?;
     if !told.is_for(&app.app_id) {
         return Err(Error::new(Code::PhoneCodeOfOtherApp));
     }
@@ -118,14 +118,12 @@ fn seal_context(id: UserId) -> String {
     format!("phone number of {id}")
 }
 
-/// A refused token is replaced and the call repeated once; the code is not spent by a refused token.
-async fn fetch(ctx: &Context, app: &App, openid: &str, code: &str) -> Result<PhoneInfo, wechat::Error> {
-    let token = access_token::get(ctx, app).await?;
-    let ask = async |token: &AccessToken| ctx.wechat.phone_number(&token.token, openid, code).await;
-    match ask(&token).await {
-        Err(error) if error.refusal().is_some_and(|refusal| refusal.verdict() == Verdict::RefreshToken) => {
-            ask(&access_token::replace(ctx, app, &token).await?).await
-        }
-        answer => answer,
-    }
+/// The code is not spent by a refused token, so the call may be repeated.
+async fn fetch(ctx: &Context, app: &App, openid: &str, code: &str) -> Result<PhoneInfo, Error> {
+    let asked =
+        access_token::with(ctx, app, |token| async move { ctx.wechat.phone_number(&token, openid, code).await });
+    asked.await.map_err(|failed| match failed {
+        Failed::Call(error) => wechat_problem::of_phone(&error),
+        failed => wechat_problem::of_failed(&failed),
+    })
 }

@@ -15,7 +15,7 @@ struct Envelope {
 }
 
 /// The expected fields, or what WeChat said instead.
-pub(super) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Error> {
+pub(super) fn parse<T: DeserializeOwned>(api: &'static str, body: &[u8]) -> Result<T, Error> {
     let body = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body);
     let envelope: Envelope = serde_json::from_slice(body).map_err(|error| garbled(&error))?;
     let errcode = match envelope.errcode {
@@ -25,7 +25,7 @@ pub(super) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Error> {
         Some(other) => return Err(not_a_code(&other.to_string())),
     };
     if errcode != 0 {
-        return Err(Error::Refused(Refusal::new(errcode, &envelope.errmsg.unwrap_or_default())));
+        return Err(Error::Refused(Refusal::new(errcode, &envelope.errmsg.unwrap_or_default()).at(api)));
     }
     serde_json::from_slice(body).map_err(|error| garbled(&error))
 }
@@ -60,7 +60,7 @@ mod tests {
     }
 
     fn token(body: &str) -> Result<Token, Error> {
-        parse(body.as_bytes())
+        parse("/sns/jscode2session", body.as_bytes())
     }
 
     #[test]
@@ -77,6 +77,15 @@ mod tests {
         let Err(Error::Refused(refusal)) = token(body) else { panic!("refused") };
         assert_eq!((refusal.errcode, refusal.errmsg.as_str()), (40029, "invalid code"));
         assert_eq!(refusal.rid.as_deref(), Some("6201abcd-12345678-0badcafe"));
+        assert!(refusal.entry().en.starts_with("login code"), "as this API means it: {:?}", refusal.entry());
+    }
+
+    #[test]
+    fn the_older_hint_is_split_off_like_a_rid() {
+        let refusal = Refusal::new(40001, "invalid credential hint: [Eg2Vfa06743e04] ");
+        assert_eq!((refusal.errmsg.as_str(), refusal.rid.as_deref()), ("invalid credential", Some("Eg2Vfa06743e04")));
+        let refusal = Refusal::new(40001, "bad hint: [] ");
+        assert_eq!((refusal.errmsg.as_str(), refusal.rid), ("bad", None));
     }
 
     #[test]
@@ -99,7 +108,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_bytes_make_it_panic(body in proptest::collection::vec(any::<u8>(), 0..200)) {
-            let _ = parse::<Token>(&body).map(|token| token.access_token);
+            let _ = parse::<Token>("", &body).map(|token| token.access_token);
         }
     }
 }

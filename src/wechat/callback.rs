@@ -1,6 +1,7 @@
 //! Callbacks (消息推送): who may post, and what was posted.
 
 pub mod cipher;
+mod xml;
 
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value};
@@ -10,12 +11,18 @@ use subtle::ConstantTimeEq;
 use super::subscribe_message::id_text;
 use crate::secret::hex;
 
+/// Their `FromUserName` is the platform's sender.
+const ABOUT_PRIVACY: [&str; 3] = ["user_info_modified", "user_authorization_revoke", "user_authorization_cancellation"];
+const LARGEST_PROBE: usize = 1024;
+/// In characters.
+const LONGEST_NAME: usize = 255;
+
 /// A push in clear.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Push {
     /// `subscribe_msg_sent_event`, in lower case; the message type when it is no event.
     pub event: String,
-    /// `FromUserName`: the user's openid in most events.
+    /// Whom it is about: `OpenID` of an event about privacy, else `FromUserName`.
     pub openid: Option<String>,
     /// Seconds since 1970.
     pub create_time: Option<i64>,
@@ -33,11 +40,25 @@ pub struct SentEntry {
     pub status: String,
 }
 
+/// One entry of a `subscribe_msg_change_event`.
+#[derive(Debug, PartialEq, Eq)]
+pub struct ChangeEntry {
+    pub template_id: String,
+    /// Whether the user refuses from now on; WeChat tells of nothing else.
+    pub rejected: bool,
+}
+
 /// Why a push was not read.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum Unreadable {
-    #[error("the body is not a JSON object")]
-    NotAnObject,
+    #[error("the body is neither a JSON object nor an XML element with others inside")]
+    NoPush,
+    #[error("the XML has entities or a document type of its own")]
+    DocumentType,
+    #[error("the XML has too many elements, or too deep ones")]
+    TooMuch,
+    #[error("the push is encrypted, although the app is configured for plain ones")]
+    Sealed,
     #[error("the push is not encrypted, although the app is configured for it")]
     NotSealed,
 }
@@ -53,19 +74,50 @@ pub fn signature_matches(token: &SecretString, parts: &[&str], signature: &str) 
 
 /// The sealed half of a push in the secure or the compatible mode.
 pub fn sealed_part(body: &[u8]) -> Result<String, Unreadable> {
-    let body = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body);
-    let Ok(Value::Object(fields)) = serde_json::from_slice(body) else { return Err(Unreadable::NotAnObject) };
-    fields.get("Encrypt").and_then(Value::as_str).map(str::to_owned).ok_or(Unreadable::NotSealed)
+    let fields = fields(body)?;
+    fields.get("Encrypt").and_then(Value::as_str).map(|sealed| sealed.trim().to_owned()).ok_or(Unreadable::NotSealed)
 }
 
-/// Reads a push in clear, as JSON.
+/// Whether this is the question of WeChat's cloud hosting whether anybody listens. It is not signed and
+/// tells nothing.
+pub fn is_probe(body: &[u8]) -> bool {
+    body.len() <= LARGEST_PROBE
+        && fields(body).is_ok_and(|fields| {
+            fields.len() == 1 && fields.get("action").and_then(Value::as_str) == Some("CheckContainerPath")
+        })
+}
+
+/// Reads a push in clear, in JSON or XML.
 pub fn parse(body: &[u8]) -> Result<Push, Unreadable> {
-    let body = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body);
-    let Ok(Value::Object(fields)) = serde_json::from_slice(body) else { return Err(Unreadable::NotAnObject) };
-    let text = |key: &str| fields.get(key).and_then(id_text);
-    let event = text("Event").or_else(|| text("MsgType")).or_else(|| text("action")).unwrap_or_default();
+    let fields = fields(body)?;
+    let text = |key: &str| fields.get(key).and_then(id_text).map(|text| short(&text));
+    let event = text("Event").or_else(|| text("MsgType"));
+    if event.is_none() && fields.contains_key("Encrypt") {
+        return Err(Unreadable::Sealed);
+    }
+    let event = event.unwrap_or_default().to_ascii_lowercase();
+    let about = if ABOUT_PRIVACY.contains(&event.as_str()) { text("OpenID") } else { None };
+    let openid = about.or_else(|| text("FromUserName"));
     let create_time = text("CreateTime").and_then(|seconds| seconds.parse().ok());
-    Ok(Push { event: event.to_ascii_lowercase(), openid: text("FromUserName"), create_time, fields })
+    Ok(Push { event, openid, create_time, fields })
+}
+
+/// The first sign tells the format; the declared content type is not always right.
+fn fields(body: &[u8]) -> Result<Map<String, Value>, Unreadable> {
+    let body = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body).trim_ascii_start();
+    match body.first() {
+        Some(b'<') => xml::fields(std::str::from_utf8(body).map_err(|_| Unreadable::NoPush)?),
+        Some(b'{') => match serde_json::from_slice(body) {
+            Ok(Value::Object(fields)) => Ok(fields),
+            _ => Err(Unreadable::NoPush),
+        },
+        _ => Err(Unreadable::NoPush),
+    }
+}
+
+/// A name or an id as it fits into an index; PostgreSQL keeps no NUL in a text.
+fn short(text: &str) -> String {
+    text.chars().filter(|sign| *sign != '\0').take(LONGEST_NAME).collect()
 }
 
 impl Push {
@@ -82,18 +134,37 @@ impl Push {
         Some(SentEntry { template_id: None, message_id, errcode: 0, status: text("Status")? })
     }
 
+    /// The entries of a `subscribe_msg_change_event`.
+    pub fn change_entries(&self) -> Vec<ChangeEntry> {
+        self.list().into_iter().filter_map(change_entry).collect()
+    }
+
+    /// `RevokeInfo` of a `user_authorization_revoke`: WeChat's codes of the kinds of data.
+    pub fn revoked_codes(&self) -> Vec<String> {
+        let codes = self.fields.get("RevokeInfo").and_then(id_text).unwrap_or_default();
+        codes.split(',').map(str::trim).filter(|code| !code.is_empty()).map(short).collect()
+    }
+
+    /// The wrapper may have the name of another event.
     fn list(&self) -> Vec<&Value> {
-        let wrapped = || self.fields.values().find_map(|value| value.as_object()?.get("List"));
-        match self.fields.get("List").or_else(wrapped) {
-            Some(Value::Array(entries)) => entries.iter().collect(),
-            Some(entry @ Value::Object(_)) => vec![entry],
-            _ => Vec::new(),
-        }
+        let wrapped = || self.fields.values().flat_map(each).filter_map(|wrapper| wrapper.get("List")).collect();
+        let lists = self.fields.get("List").map_or_else(wrapped, |list| vec![list]);
+        lists.into_iter().flat_map(each).filter(|entry| entry.is_object()).collect()
     }
 }
 
+fn each(value: &Value) -> &[Value] {
+    value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice)
+}
+
+fn change_entry(entry: &Value) -> Option<ChangeEntry> {
+    let template_id = entry.get("TemplateId").and_then(id_text).map(|id| short(&id))?;
+    let status = entry.get("SubscribeStatusString").and_then(id_text)?;
+    Some(ChangeEntry { template_id, rejected: status.eq_ignore_ascii_case("reject") })
+}
+
 fn sent_entry(entry: &Value) -> Option<SentEntry> {
-    let text = |key: &str| entry.get(key).and_then(id_text);
+    let text = |key: &str| entry.get(key).and_then(id_text).map(|text| short(&text));
     let errcode = text("ErrorCode")?.parse().ok()?;
     let status = text("ErrorStatus").unwrap_or_else(|| if errcode == 0 { "success".into() } else { "failed".into() });
     Some(SentEntry {
@@ -159,8 +230,39 @@ mod tests {
 
     #[test]
     fn garbage_is_an_error() {
-        for body in ["", "[]", "<xml/>", "{"] {
-            assert_eq!(parse(body.as_bytes()), Err(Unreadable::NotAnObject));
+        for body in ["", "[]", "<xml/>", "{", "\u{feff}", "{}{}"] {
+            assert_eq!(parse(body.as_bytes()), Err(Unreadable::NoPush), "{body}");
         }
+        assert_eq!(parse(br#"{"ToUserName":"gh_x","Encrypt":"AAAA"}"#), Err(Unreadable::Sealed));
+    }
+
+    #[test]
+    fn xml_reads_like_json() {
+        let push = parse(
+            b"\xEF\xBB\xBF\n<xml><FromUserName><![CDATA[o]]></FromUserName><CreateTime>5</CreateTime>\
+              <Event><![CDATA[subscribe_msg_change_event]]></Event><SubscribeMsgPopupEvent>\
+              <List><TemplateId>A</TemplateId><SubscribeStatusString><![CDATA[reject]]></SubscribeStatusString></List>\
+              <List><TemplateId>B</TemplateId><SubscribeStatusString>accept</SubscribeStatusString></List>\
+              </SubscribeMsgPopupEvent></xml>",
+        )
+        .expect("readable");
+        assert_eq!((push.openid.as_deref(), push.create_time), (Some("o"), Some(5)));
+        let entry = |id: &str, rejected| ChangeEntry { template_id: id.to_owned(), rejected };
+        assert_eq!(push.change_entries(), [entry("A", true), entry("B", false)]);
+    }
+
+    #[test]
+    fn an_event_about_privacy_is_about_its_openid() {
+        let body =
+            br#"{"Event":"user_authorization_revoke","FromUserName":"oPlatform","OpenID":" oA ","RevokeInfo":"8, 6,"}"#;
+        let push = parse(body).expect("readable");
+        assert_eq!((push.openid.as_deref(), push.revoked_codes()), (Some("oA"), vec!["8".to_owned(), "6".to_owned()]));
+    }
+
+    #[test]
+    fn a_probe_is_told_from_a_push() {
+        assert!(is_probe(br#"{"action":"CheckContainerPath"}"#));
+        assert!(is_probe(b"<xml><action>CheckContainerPath</action></xml>"));
+        assert!(!is_probe(br#"{"action":"CheckContainerPath","Event":"x"}"#));
     }
 }

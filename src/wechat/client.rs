@@ -1,4 +1,5 @@
-//! One HTTP client for all calls: bounded in time and size, no redirects, no environment proxy.
+//! One HTTP client for all calls: bounded in time and size, no redirects, no proxy but the configured one.
+//! When no connection can be made, and only then, the call goes to the fallback host.
 //!
 //! An address holds the access token or the `AppSecret` in its query, so no address is ever part of an
 //! error or a log line.
@@ -6,10 +7,11 @@
 use std::time::Duration;
 
 use reqwest::{RequestBuilder, Response, StatusCode};
+use secrecy::ExposeSecret;
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{Error, answer};
-use crate::config::Config;
+use crate::{clock::Stopwatch, config::Config};
 
 /// No answer of the APIs in use comes near this; more is a fault or an attack.
 const LARGEST_ANSWER: usize = 4 * 1024 * 1024;
@@ -24,8 +26,11 @@ pub struct ClientError(#[from] reqwest::Error);
 
 #[derive(Clone, Debug)]
 pub struct Client {
-    http: reqwest::Client,
+    pub(super) http: reqwest::Client,
     base_url: String,
+    fallback_url: Option<String>,
+    /// For one call, whichever host takes it in the end.
+    timeout: Duration,
 }
 
 impl Client {
@@ -33,45 +38,72 @@ impl Client {
     pub fn new(config: &Config) -> Result<Self, ClientError> {
         #[expect(clippy::disallowed_methods, reason = "this is the one place that makes WeChat's client")]
         let builder = reqwest::Client::builder();
+        let builder = match &config.wechat.proxy {
+            Some(proxy) => builder.proxy(reqwest::Proxy::all(proxy.expose_secret())?),
+            None => builder.no_proxy(),
+        };
         let http = builder
             .connect_timeout(config.wechat.connect_timeout.min(config.delivery.request_timeout))
             .timeout(config.delivery.request_timeout)
             .pool_idle_timeout(POOL_IDLE)
             .pool_max_idle_per_host(config.delivery.concurrency)
             .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
             .tcp_nodelay(true)
             .user_agent(concat!("magpie/", env!("CARGO_PKG_VERSION")))
             .build()?;
-        Ok(Self { http, base_url: config.wechat.base_url.clone() })
+        Ok(Self {
+            http,
+            base_url: config.wechat.base_url.clone(),
+            fallback_url: config.wechat.fallback_url().map(str::to_owned),
+            timeout: config.delivery.request_timeout,
+        })
     }
 
-    pub(super) async fn get<T: DeserializeOwned>(&self, path: &str, query: &[(&str, &str)]) -> Result<T, Error> {
-        self.call(self.http.get(self.address(path)).query(query)).await
+    pub(super) async fn get<T: DeserializeOwned>(
+        &self,
+        path: &'static str,
+        query: &[(&str, &str)],
+    ) -> Result<T, Error> {
+        self.call(path, |address| self.http.get(address).query(query)).await
     }
 
     /// Posts raw UTF-8 JSON: WeChat refuses or shows escaped non-ASCII text (40033).
     pub(super) async fn post<T: DeserializeOwned>(
         &self,
-        path: &str,
+        path: &'static str,
         query: &[(&str, &str)],
         body: &impl Serialize,
     ) -> Result<T, Error> {
-        self.call(self.http.post(self.address(path)).query(query).json(body)).await
+        self.call(path, |address| self.http.post(address).query(query).json(body)).await
     }
 
-    fn address(&self, path: &str) -> String {
-        format!("{}{path}", self.base_url)
-    }
-
-    async fn call<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, Error> {
-        let response = request.send().await.map_err(transport_error)?;
+    async fn call<T: DeserializeOwned>(
+        &self,
+        path: &'static str,
+        request: impl Fn(String) -> RequestBuilder,
+    ) -> Result<T, Error> {
+        let response = self.send(path, request).await?;
         let status = response.status();
         let body = read(response).await?;
         if status != StatusCode::OK {
             return Err(Error::Garbled { status: status.as_u16(), problem: "the status is not 200".into() });
         }
-        answer::parse(&body)
+        answer::parse(path, &body)
+    }
+
+    /// A connection that was never made proves that nothing was carried out, so the twin may be asked;
+    /// both together take no longer than one call may.
+    pub(super) async fn send(&self, path: &str, request: impl Fn(String) -> RequestBuilder) -> Result<Response, Error> {
+        let waited = Stopwatch::start();
+        let first = request(format!("{}{path}", self.base_url)).send().await.map_err(transport_error);
+        match (first, &self.fallback_url) {
+            (Err(Error::NotSent(error)), Some(fallback_url)) => {
+                tracing::warn!(%error, path, "wechat.fallback");
+                let left = self.timeout.saturating_sub(waited.elapsed());
+                request(format!("{fallback_url}{path}")).timeout(left).send().await.map_err(transport_error)
+            }
+            (first, _) => first,
+        }
     }
 }
 

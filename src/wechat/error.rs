@@ -4,7 +4,7 @@ mod table;
 
 use entity::notification::Reason;
 
-pub use table::{Entry, TABLE};
+pub use table::{CreditEffect, Entry, Who, all};
 
 /// Why a call did not give what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -47,22 +47,34 @@ pub struct Refusal {
     pub errmsg: String,
     /// Explains the call at `/cgi-bin/openapi/rid/get` for seven days.
     pub rid: Option<String>,
+    /// The path that answered; empty when no single one did.
+    pub api: &'static str,
 }
 
 impl Refusal {
-    /// Splits the request id off WeChat's text (`… rid: 6201…`).
+    /// Splits the request id off WeChat's text: `… rid: 6201…`, formerly `… hint: [6201…]`.
     pub fn new(errcode: i64, errmsg: &str) -> Self {
         let (text, rid) = match errmsg.rsplit_once("rid: ") {
-            Some((text, rid)) => (text, Some(rid.trim().to_owned())),
-            None => (errmsg, None),
+            Some((text, rid)) => (text, Some(rid)),
+            None => match errmsg.rsplit_once("hint: [") {
+                Some((text, hint)) => (text, hint.split([']', ' ']).find(|part| !part.is_empty())),
+                None => (errmsg, None),
+            },
         };
+        let rid = rid.map(|rid| rid.trim().to_owned()).filter(|rid| !rid.is_empty());
         let text = text.trim().trim_end_matches(',');
-        Self { errcode, errmsg: text.chars().take(300).collect(), rid: rid.filter(|rid| !rid.is_empty()) }
+        Self { errcode, errmsg: text.chars().take(300).collect(), rid, api: "" }
+    }
+
+    /// Notes which path answered: one code may mean different things at different APIs.
+    #[must_use]
+    pub fn at(self, api: &'static str) -> Self {
+        Self { api, ..self }
     }
 
     /// What the table says about the code.
     pub fn entry(&self) -> &'static Entry {
-        table::entry(self.errcode)
+        table::entry(self.api, self.errcode)
     }
 
     pub fn verdict(&self) -> Verdict {

@@ -77,7 +77,7 @@ pub fn is_signed(raw_data: &str, session_key: &SecretString, signature: &str) ->
 }
 
 /// A user's signature of `message`: the key is the base64 text itself, not what it stands for.
-fn session_signature(session_key: &SecretString, message: &str) -> String {
+pub fn session_signature(session_key: &SecretString, message: &str) -> String {
     hex(&hmac_sha256(session_key.expose_secret().as_bytes(), message.as_bytes()))
 }
 

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use entity::notification;
+use entity::{attempt::Outcome, notification};
 use tokio::{
     sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc},
     task::JoinSet,
@@ -27,7 +27,7 @@ use crate::{
     notification::{
         claim::claim,
         settle::{self, Settlement},
-        state::{Came, Hold},
+        state::Came,
     },
 };
 
@@ -61,7 +61,7 @@ pub async fn run(ctx: &Context, stop: &CancellationToken) {
     let (answers, waiting) = mpsc::unbounded_channel();
     let calls = TaskTracker::new();
     let slots = Slots::new(ctx);
-    let settler = tokio::spawn(settle_all(ctx.clone(), waiting));
+    let mut settler = tokio::spawn(settle_all(ctx.clone(), waiting));
     while !stop.is_cancelled() {
         let more = match round(ctx, &slots, &calls, &answers).await {
             Ok(more) => more,
@@ -73,6 +73,8 @@ pub async fn run(ctx: &Context, stop: &CancellationToken) {
         let pause = if more { Duration::ZERO } else { PERIOD.mul_f64(0.9 + 0.2 * rand::random::<f64>()) };
         tokio::select! {
             () = stop.cancelled() => break,
+            // It only ends by a panic while there is somebody to answer; a worker without it must not go on.
+            ended = &mut settler => ended.expect("the settler lives as long as the loop"),
             () = ctx.wake.delivery.notified() => {}
             () = slots.freed.notified(), if !more => {}
             () = tokio::time::sleep(pause) => {}
@@ -154,11 +156,7 @@ async fn call(
 async fn awake_apps(ctx: &Context) -> Result<Vec<Arc<App>>, Error> {
     let now = ctx.clock.now();
     let apps = app_account::all(ctx).await?;
-    Ok(apps
-        .into_iter()
-        .filter(|(_, row)| row.paused_until.is_none_or(|until| until <= now))
-        .map(|(app, _)| app)
-        .collect())
+    Ok(apps.into_iter().filter(|(_, row)| app_account::is_awake(row, now)).map(|(app, _)| app).collect())
 }
 
 /// Settles what waits, in one transaction, without a timer: a single answer is settled at once.
@@ -178,22 +176,19 @@ async fn settle_all(ctx: Context, mut waiting: mpsc::UnboundedReceiver<Settlemen
 
 async fn settle_and_log(ctx: &Context, settlements: &[Settlement]) -> Result<(), Error> {
     let results = settle::settle(ctx, settlements).await?;
-    let mut again = false;
     for (settlement, next) in settlements.iter().zip(results) {
         let row = &settlement.row;
         let errcode = match &settlement.came {
-            Came::Refused { refusal, .. } => Some(refusal.errcode),
             Came::Accepted { .. } => Some(0),
-            _ => None,
+            came => came.refusal().map(|refusal| refusal.errcode),
         };
         let outcome = next.as_ref().map(|next| next.outcome);
-        metrics::counter!("magpie_pushes_total", "app_id" => row.app_id.clone(), "outcome" => format!("{outcome:?}"))
+        metrics::counter!("magpie_pushes_total", "app_id" => row.app_id.clone(), "outcome" => outcome.map_or_else(|| "lease_lost".to_owned(), word))
             .increment(1);
         let Some(next) = next else {
             tracing::warn!(notification.id = %row.id, wechat.errcode = errcode, "notification.lease_lost");
             continue;
         };
-        again |= matches!(settlement.came, Came::NotCalled { because: Hold::Released });
         tracing::info!(
             notification.id = %row.id,
             app.id = %row.app_id,
@@ -206,8 +201,14 @@ async fn settle_and_log(ctx: &Context, settlements: &[Settlement]) -> Result<(),
             "notification.push"
         );
     }
-    if again {
+    // A user's next message waits for the one before it.
+    if !settlements.is_empty() {
         ctx.wake.delivery.notify_one();
     }
     Ok(())
+}
+
+/// An outcome as it is stored.
+fn word(outcome: Outcome) -> String {
+    serde_json::to_value(outcome).ok().and_then(|word| word.as_str().map(str::to_owned)).unwrap_or_default()
 }

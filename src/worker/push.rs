@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use entity::notification::Model;
+use secrecy::SecretString;
 
 use crate::{
-    access_token::{self, AccessToken},
+    access_token::{self, Failed},
     clock::Stopwatch,
     config::{App, Kind},
     context::Context,
@@ -14,7 +15,7 @@ use crate::{
         settle::Settlement,
         state::{Came, Hold, is_too_late_to_repeat},
     },
-    receipt,
+    quota, receipt,
     wechat::{
         self, Verdict,
         subscribe_message::{FieldValue, SubscribeMessage},
@@ -39,40 +40,38 @@ fn lease_outlasts_a_call(ctx: &Context, row: &Model) -> bool {
     row.lease_until.is_some_and(|until| ctx.clock.now() + ctx.config.delivery.request_timeout < until)
 }
 
-/// A refused token is replaced and the call repeated once.
+/// A refused token is replaced and the call repeated once, if the lease outlasts that, too.
 async fn with_token(ctx: &Context, app: &App, row: &Model) -> Came {
-    let token = match access_token::get(ctx, app).await {
-        Ok(token) => token,
-        Err(error) => return no_token(&error),
-    };
-    match call(ctx, app, row, &token).await {
-        Came::Refused { verdict: Verdict::RefreshToken, .. } => match access_token::replace(ctx, app, &token).await {
-            Ok(fresh) if lease_outlasts_a_call(ctx, row) => call(ctx, app, row, &fresh).await,
-            Ok(_) => Came::NotCalled { because: Hold::Released },
-            Err(error) => no_token(&error),
-        },
-        came => came,
-    }
-}
-
-async fn call(ctx: &Context, app: &App, row: &Model, token: &AccessToken) -> Came {
     let recognised = app.kind == Kind::ServiceAccount;
-    let answer = match app.kind {
-        Kind::MiniProgram => subscribe_message(ctx, app, row, token).await,
-        Kind::ServiceAccount => match may_repeat(ctx, row).await {
-            Ok(true) => template_message(ctx, row, token).await,
+    if recognised {
+        match may_repeat(ctx, row).await {
+            Ok(true) => {}
             Ok(false) => return Came::Unknown { problem: TOO_LATE.into(), recognised: false },
             Err(error) => {
                 tracing::warn!(notification.id = %row.id, %error, "notification.attempts_unread");
                 return Came::NotCalled { because: Hold::Released };
             }
-        },
-    };
-    match answer {
-        Ok(message_id) => Came::Accepted { message_id },
-        Err(wechat::Error::Refused(refusal)) => Came::Refused { verdict: refusal.verdict(), refusal },
-        Err(wechat::Error::NotSent(_)) => Came::NotSent,
-        Err(error) => Came::Unknown { problem: error.to_string(), recognised },
+        }
+    }
+    let called = access_token::with(ctx, app, |token| async move {
+        if !lease_outlasts_a_call(ctx, row) {
+            return Ok(Came::NotCalled { because: Hold::Released });
+        }
+        let message_id = match app.kind {
+            Kind::MiniProgram => subscribe_message(ctx, app, row, &token).await?,
+            Kind::ServiceAccount => template_message(ctx, row, &token).await?,
+        };
+        Ok(Came::Accepted { message_id })
+    });
+    match called.await {
+        Ok(came) => came,
+        Err(Failed::Call(wechat::Error::Refused(refusal))) if refusal.verdict() == Verdict::PauseApp => {
+            Came::Limited { limit: quota::limit_met(ctx, app).await, refusal }
+        }
+        Err(Failed::Call(wechat::Error::Refused(refusal))) => Came::Refused { verdict: refusal.verdict(), refusal },
+        Err(Failed::Call(wechat::Error::NotSent(_))) => Came::NotSent,
+        Err(Failed::Call(error)) => Came::Unknown { problem: error.to_string(), recognised },
+        Err(failed) => no_token(&failed),
     }
 }
 
@@ -84,7 +83,7 @@ async fn subscribe_message(
     ctx: &Context,
     app: &App,
     row: &Model,
-    token: &AccessToken,
+    token: &SecretString,
 ) -> Result<Option<String>, wechat::Error> {
     let message = SubscribeMessage {
         touser: &row.openid,
@@ -94,10 +93,10 @@ async fn subscribe_message(
         miniprogram_state: app.miniprogram_state,
         lang: "zh_CN",
     };
-    ctx.wechat.send_subscribe_message(&token.token, &message).await
+    ctx.wechat.send_subscribe_message(token, &message).await
 }
 
-async fn template_message(ctx: &Context, row: &Model, token: &AccessToken) -> Result<Option<String>, wechat::Error> {
+async fn template_message(ctx: &Context, row: &Model, token: &SecretString) -> Result<Option<String>, wechat::Error> {
     let client_msg_id = match row.replays {
         0 => row.id.to_string(),
         replays => format!("{}:replay_{replays}", row.id),
@@ -110,18 +109,18 @@ async fn template_message(ctx: &Context, row: &Model, token: &AccessToken) -> Re
         data: data(row),
         client_msg_id: &client_msg_id,
     };
-    ctx.wechat.send_template_message(&token.token, &message).await
+    ctx.wechat.send_template_message(token, &message).await
 }
 
 fn data(row: &Model) -> BTreeMap<&str, FieldValue<'_>> {
     row.fields.0.iter().map(|(key, value)| (key.as_str(), FieldValue { value })).collect()
 }
 
-/// A secret WeChat refuses is a matter for the operator; anything else passes.
-fn no_token(error: &wechat::Error) -> Came {
-    let operator = error.refusal().is_some_and(|refusal| {
-        matches!(refusal.verdict(), Verdict::Operator | Verdict::RefreshToken | Verdict::PauseApp)
-    });
-    let problem = format!("no access token: {error}");
-    Came::NotCalled { because: Hold::Token { operator, problem } }
+/// What only the operator can mend lets the app rest until WeChat is worth asking; anything else passes.
+fn no_token(failed: &Failed) -> Came {
+    let until = match failed {
+        Failed::Refused(breaker) => Some(breaker.until),
+        _ => None,
+    };
+    Came::NotCalled { because: Hold::Token { until, problem: failed.to_string() } }
 }

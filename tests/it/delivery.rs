@@ -236,7 +236,7 @@ async fn many_sends_at_once_fetch_one_token(#[values(Kind::Sqlite, Kind::Postgre
     let answer = world.event("42", json!(to)).await;
     assert_eq!(answer.status, 202, "{answer:?}");
     world.drain().await;
-    assert_eq!(world.calls_of(TOKEN).await - before, 1, "twenty refusals, one fetch");
+    assert_eq!(world.calls_of(TOKEN).await - before, 2, "twenty refusals, one fetch, and one forced");
     world.finish().await;
 }
 

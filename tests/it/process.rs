@@ -45,7 +45,9 @@ async fn dev(directory: &Path, database_url: &str) -> Dev {
     let mut command = magpie(directory);
     command.args(["dev", "--listen", &format!("127.0.0.1:{port}"), "--database-url", database_url]);
     command.args(["--sandbox-listen", &format!("127.0.0.1:{sandbox_port}")]);
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("it starts");
+    let log = std::fs::File::options().append(true).create(true).open(directory.join("log")).expect("a log");
+    command.env("RUST_LOG", "debug");
+    let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().expect("it starts");
     let mut printed = BufReader::new(child.stdout.take().expect("its output")).lines();
     let (mut lines, mut key) = (Vec::new(), String::new());
     let reading = async {
@@ -116,6 +118,21 @@ async fn the_five_lines_of_magpie_dev_work_when_pasted(#[values(Kind::Sqlite, Ki
     assert_eq!(kept["data"][0]["state"], "delivered", "{kept}");
     assert_eq!(json(&paste(&dev.lines[1]).await)["user"]["id"], login["user"]["id"]);
     assert!(end(&mut dev.child, "-TERM").await.success(), "an orderly stop is a success");
+
+    // Even the most talkative log names no secret and no content.
+    let log = std::fs::read_to_string(directory.path().join("log")).expect("a log");
+    for line in ["request", "notification.push", "notification.receipt"] {
+        assert!(log.contains(line), "{line} is missing");
+    }
+    let keys = std::fs::read_to_string(directory.path().join("magpie-dev.keys")).expect("keys");
+    let text = |value: &Value| value.as_str().expect("a text").to_owned();
+    let mut secrets = vec![text(&login["access_token"]), text(&login["refresh_token"]), key, "红富士".to_owned()];
+    secrets.extend(keys.split_whitespace().map(str::to_owned));
+    secrets.push(wechat_sandbox::DEMO_SECRET.to_owned());
+    for secret in secrets {
+        assert!(!log.contains(&secret), "the log holds {secret}");
+    }
+    assert!(!log.contains("access_token=") && !log.contains("js_code="), "the log holds an address of WeChat");
 }
 
 #[tokio::test]

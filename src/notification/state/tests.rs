@@ -80,12 +80,13 @@ fn a_rule_that_waits_parks_the_message_when_there_is_no_credit() {
 fn what_is_not_the_messages_fault_costs_no_attempt() {
     let free = [
         refused(43108),
-        refused(45009),
+        Came::Limited { refusal: Refusal::new(45009, "no"), limit: Limit::Day },
+        Came::Limited { refusal: Refusal::new(45009, "no"), limit: Limit::Window(Duration::from_secs(60)) },
         refused(45011),
         refused(40164),
         refused(43107),
         Came::NotCalled { because: Hold::Released },
-        Came::NotCalled { because: Hold::Token { operator: true, problem: String::new() } },
+        Came::NotCalled { because: Hold::Token { until: Some(NOW + Duration::from_mins(5)), problem: String::new() } },
     ];
     for came in free {
         let next = next(&came);

@@ -1,0 +1,219 @@
+//! People, as business systems and operators see them.
+
+use entity::{UserId, consent as consent_rows};
+use poem::web::Data;
+use poem_openapi::{
+    Object, OpenApi,
+    param::{Path, Query},
+    payload::Json,
+    types::Example,
+};
+use serde::Deserialize;
+
+use super::{
+    Tag,
+    body::Body,
+    me::{Balance, balance},
+    object::ConsentKind,
+    page::{self, Page},
+    principal::Key,
+    problem::Failure,
+    time::Time,
+};
+use crate::{
+    consent,
+    context::Context,
+    user::lookup::{self, Filter, Person},
+};
+
+pub struct UsersApi;
+
+/// A person.
+#[derive(Object)]
+#[oai(skip_serializing_if_is_none)]
+struct User {
+    id: String,
+    /// What you call this person: address messages to `external:…`.
+    external_id: Option<String>,
+    created_at: Time,
+    identities: Vec<Identity>,
+}
+
+/// A person in one app.
+#[derive(Object)]
+#[oai(skip_serializing_if_is_none)]
+struct Identity {
+    app_id: String,
+    openid: String,
+    unionid: Option<String>,
+    created_at: Time,
+}
+
+/// A page of users, newest first.
+#[derive(Object)]
+#[oai(skip_serializing_if_is_none)]
+struct UserList {
+    data: Vec<User>,
+    next_cursor: Option<String>,
+}
+
+/// What you call a person.
+#[derive(Object, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[oai(deny_unknown_fields, example)]
+struct ExternalId {
+    /// Unique; null to forget it.
+    external_id: Option<String>,
+}
+
+impl Example for ExternalId {
+    fn example() -> Self {
+        Self { external_id: Some("1001".into()) }
+    }
+}
+
+/// One dated entry of the ledger.
+#[derive(Object)]
+#[oai(skip_serializing_if_is_none)]
+struct LedgerEntry {
+    at: Time,
+    app_id: String,
+    template_id: String,
+    kind: ConsentKind,
+    /// What it adds to the credits.
+    delta: i32,
+    /// Who says so: `report`, `popup`, `change`, `answer`, `delivery`, `operator`.
+    source: String,
+    notification_id: Option<String>,
+}
+
+/// Everything the user agreed to, per app.
+#[derive(Object)]
+struct Ledger {
+    data: Vec<AppBalance>,
+    /// The latest 200 entries, newest first.
+    ledger: Vec<LedgerEntry>,
+}
+
+/// How many more messages of a template the user will take in an app.
+#[derive(Object)]
+struct AppBalance {
+    app_id: String,
+    #[oai(flatten)]
+    balance: Balance,
+}
+
+#[OpenApi(prefix_path = "/v1/users", tag = "Tag::Users")]
+impl UsersApi {
+    /// Find users
+    ///
+    /// Everything given must fit. Needs `users:read`.
+    #[oai(path = "/", method = "get", operation_id = "list_users")]
+    #[expect(clippy::too_many_arguments, reason = "one argument for each filter of the contract")]
+    async fn list(
+        &self,
+        Data(ctx): Data<&Context>,
+        key: Key,
+        openid: Query<Option<String>>,
+        unionid: Query<Option<String>>,
+        external_id: Query<Option<String>>,
+        /// At most 200; 50 when missing.
+        limit: Query<Option<u64>>,
+        /// `next_cursor` of the page before.
+        cursor: Query<Option<String>>,
+    ) -> Result<Json<UserList>, Failure> {
+        key.require("users:read")?;
+        let page = Page::<UserId>::parse(limit.0, cursor.0)?;
+        let filter = Filter { openid: openid.0, unionid: unionid.0, external_id: external_id.0 };
+        let mut people = lookup::list(ctx, &filter, page.before, page.ask_for()).await?;
+        let next_cursor = page.cut(&mut people, |person| person.user.id.to_string());
+        Ok(Json(UserList { data: people.into_iter().map(User::from).collect(), next_cursor }))
+    }
+
+    /// One user
+    ///
+    /// The id of a user who turned out to be the same person as an older one leads to the older. Needs
+    /// `users:read`.
+    #[oai(path = "/:user_id", method = "get", operation_id = "get_user")]
+    async fn get(
+        &self,
+        Data(ctx): Data<&Context>,
+        key: Key,
+        /// `usr_…`
+        user_id: Path<String>,
+    ) -> Result<Json<User>, Failure> {
+        key.require("users:read")?;
+        Ok(Json(lookup::get(ctx, page::id(&user_id.0, "user")?).await?.into()))
+    }
+
+    /// Say what you call this person
+    ///
+    /// From then on `external:…` addresses the user. Needs `users:write`.
+    #[oai(path = "/:user_id/external-id", method = "put", operation_id = "set_external_id")]
+    async fn set_external_id(
+        &self,
+        Data(ctx): Data<&Context>,
+        key: Key,
+        /// `usr_…`
+        user_id: Path<String>,
+        Body(body): Body<ExternalId>,
+    ) -> Result<Json<User>, Failure> {
+        key.require("users:write")?;
+        let id = page::id(&user_id.0, "user")?;
+        Ok(Json(lookup::set_external_id(ctx, id, body.external_id.as_deref()).await?.into()))
+    }
+
+    /// What the user agreed to, and the ledger behind it
+    ///
+    /// Needs `users:read`.
+    #[oai(path = "/:user_id/subscriptions", method = "get", operation_id = "list_user_subscriptions")]
+    async fn subscriptions(
+        &self,
+        Data(ctx): Data<&Context>,
+        key: Key,
+        /// `usr_…`
+        user_id: Path<String>,
+    ) -> Result<Json<Ledger>, Failure> {
+        key.require("users:read")?;
+        let person = lookup::get(ctx, page::id(&user_id.0, "user")?).await?;
+        let mut ledger = Ledger { data: Vec::new(), ledger: Vec::new() };
+        for identity in &person.identities {
+            let app_id = identity.app_id.as_str();
+            let of_app = |row| AppBalance { app_id: app_id.to_owned(), balance: balance(row) };
+            ledger.data.extend(consent::balances(ctx.db.read(), identity.id).await?.into_iter().map(of_app));
+            let entries = consent::entries(ctx.db.read(), identity.id, page::MOST).await?;
+            ledger.ledger.extend(entries.into_iter().map(|row| entry(app_id, row)));
+        }
+        ledger.ledger.sort_by_key(|entry| std::cmp::Reverse(entry.at.0));
+        Ok(Json(ledger))
+    }
+}
+
+fn entry(app_id: &str, row: consent_rows::Model) -> LedgerEntry {
+    LedgerEntry {
+        at: Time(row.created_at),
+        app_id: app_id.to_owned(),
+        template_id: row.template_id,
+        kind: row.kind.into(),
+        delta: row.delta,
+        source: super::object::word(&row.source),
+        notification_id: row.notification_id.map(|id| id.to_string()),
+    }
+}
+
+impl From<Person> for User {
+    fn from(person: Person) -> Self {
+        let identity = |row: entity::identity::Model| Identity {
+            app_id: row.app_id,
+            openid: row.openid,
+            unionid: row.unionid,
+            created_at: Time(row.created_at),
+        };
+        Self {
+            id: person.user.id.to_string(),
+            external_id: person.user.external_id,
+            created_at: Time(person.user.created_at),
+            identities: person.identities.into_iter().map(identity).collect(),
+        }
+    }
+}

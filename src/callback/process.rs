@@ -1,0 +1,165 @@
+//! What a stored callback changes. Doing it again changes nothing more: what it makes has ids that
+//! follow from the callback's own.
+
+use entity::{
+    CallbackId, ConsentId, IdentityId, ReceiptId, Timestamp, callback as row, identity, receipt as receipt_row,
+};
+use sea_orm::{ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter, QueryOrder, QuerySelect, sea_query::Expr};
+use uuid::Uuid;
+
+use crate::{
+    audit,
+    consent::withdrawal::{self, Withdrawal},
+    context::Context,
+    error::{Code, Error},
+    follower,
+    notification::settle,
+    receipt,
+    user::erase,
+    wechat::callback::{self, Push, SentEntry},
+};
+
+/// Callbacks looked at in one round.
+const BATCH: u64 = 200;
+
+/// Processes stored callbacks, oldest first; gives how many. One that fails holds up no other.
+pub async fn process_stored(ctx: &Context) -> Result<usize, Error> {
+    let waiting = row::Entity::find()
+        .filter(row::Column::ProcessedAt.is_null())
+        .filter(row::Column::Event.is_not_in(follower::EVENTS))
+        .order_by_asc(row::Column::ReceivedAt)
+        .limit(BATCH)
+        .all(ctx.db.read())
+        .await?;
+    let mut processed = 0;
+    for stored in waiting {
+        match first_time(ctx, &stored).await {
+            Ok(ours) => processed += usize::from(ours),
+            Err(error) if error.code == Code::DatabaseUnavailable => return Err(error),
+            Err(error) => tracing::error!(callback.id = %stored.id, %error, "callback.failed"),
+        }
+    }
+    Ok(processed + follower::process_stored(ctx).await?)
+}
+
+/// Whether this node deals with a stored callback, rather than another that was faster.
+pub async fn take(tx: &DatabaseTransaction, stored: &row::Model, now: Timestamp) -> Result<bool, Error> {
+    let taken = row::Entity::update_many()
+        .col_expr(row::Column::ProcessedAt, Expr::value(now))
+        .filter(row::Column::Id.eq(stored.id))
+        .filter(row::Column::ProcessedAt.is_null())
+        .exec(tx)
+        .await?;
+    Ok(taken.rows_affected == 1)
+}
+
+/// One callback in one transaction; false when another node was faster.
+async fn first_time(ctx: &Context, stored: &row::Model) -> Result<bool, Error> {
+    let tx = ctx.db.begin().await?;
+    if !take(&tx, stored, ctx.clock.now()).await? {
+        return Ok(false);
+    }
+    apply(ctx, &tx, stored).await?;
+    tx.commit().await?;
+    Ok(true)
+}
+
+/// Processes a callback once more, for instance after a fault of ours was mended.
+pub async fn replay(ctx: &Context, app_id: &str, id: CallbackId) -> Result<row::Model, Error> {
+    let tx = ctx.db.begin().await?;
+    // The write comes first: it locks the row.
+    row::Entity::update_many()
+        .col_expr(row::Column::ProcessedAt, Expr::value(ctx.clock.now()))
+        .filter(row::Column::Id.eq(id))
+        .filter(row::Column::AppId.eq(app_id))
+        .exec(&tx)
+        .await?;
+    let stored = row::Entity::find_by_id(id).filter(row::Column::AppId.eq(app_id)).one(&tx).await?;
+    let stored = stored.ok_or_else(|| Error::new(Code::NotFound).detail(format!("There is no callback {id}.")))?;
+    if stored.body.is_empty() {
+        let why = "What it said was erased with the person it was about.";
+        return Err(Error::new(Code::StateConflict).detail(why));
+    }
+    apply(ctx, &tx, &stored).await?;
+    tx.commit().await?;
+    tracing::info!(callback.id = %id, app.id = app_id, "callback.replayed");
+    Ok(stored)
+}
+
+async fn apply(ctx: &Context, tx: &DatabaseTransaction, stored: &row::Model) -> Result<(), Error> {
+    let push = match callback::parse(stored.body.as_bytes()) {
+        Ok(push) => push,
+        Err(error) => {
+            tracing::error!(callback.id = %stored.id, %error, "callback.unreadable");
+            return Ok(());
+        }
+    };
+    let now = ctx.clock.now();
+    let openid = push.openid.clone().unwrap_or_default();
+    let of = (stored.app_id.as_str(), openid.as_str());
+    match push.event.as_str() {
+        "subscribe_msg_sent_event" => sent(tx, stored, &push, push.sent_entries(), now).await,
+        "templatesendjobfinish" => sent(tx, stored, &push, push.job_finished(), now).await,
+        "subscribe_msg_change_event" => changed(tx, stored, &push, now).await,
+        "user_authorization_revoke" => erase::revoke(tx, of, &push.revoked_codes(), audit::WECHAT, now).await,
+        "user_authorization_cancellation" if !openid.is_empty() => erase::in_app(tx, of, audit::WECHAT, now).await,
+        // Kept for later use and for the operator to see.
+        event => {
+            tracing::debug!(app.id = %stored.app_id, callback.event = event, "callback.stored");
+            Ok(())
+        }
+    }
+}
+
+async fn sent(
+    tx: &DatabaseTransaction,
+    stored: &row::Model,
+    push: &Push,
+    entries: impl IntoIterator<Item = SentEntry>,
+    now: Timestamp,
+) -> Result<(), Error> {
+    for (place, entry) in entries.into_iter().enumerate() {
+        let receipt = receipt_row::Model {
+            id: ReceiptId(nth(stored.id, place)),
+            app_id: stored.app_id.clone(),
+            openid: push.openid.clone().unwrap_or_default(),
+            template_id: entry.template_id,
+            message_id: entry.message_id,
+            status: entry.status,
+            errcode: entry.errcode,
+            callback_id: stored.id,
+            notification_id: None,
+            received_at: now,
+        };
+        receipt::take(tx, receipt).await?;
+    }
+    Ok(())
+}
+
+/// The user refuses a template from now on, so what waits to be sent does not go either.
+async fn changed(tx: &DatabaseTransaction, stored: &row::Model, push: &Push, now: Timestamp) -> Result<(), Error> {
+    let Some(identity_id) = identity_of(tx, stored, push).await? else { return Ok(()) };
+    let said_at = push.create_time.map_or(stored.received_at, |seconds| Timestamp(seconds.saturating_mul(1000)));
+    for (place, entry) in push.change_entries().into_iter().enumerate() {
+        if !entry.rejected {
+            continue;
+        }
+        let template_id = entry.template_id.as_str();
+        let id = ConsentId(nth(stored.id, place));
+        if withdrawal::withdraw(tx, &Withdrawal { id, identity_id, template_id, said_at }, now).await? {
+            settle::stop_others(tx, identity_id, template_id, now).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn identity_of(tx: &DatabaseTransaction, stored: &row::Model, push: &Push) -> Result<Option<IdentityId>, Error> {
+    let Some(openid) = push.openid.clone() else { return Ok(None) };
+    let identity = identity::Entity::of_app(&stored.app_id, [openid]).one(tx).await?;
+    Ok(identity.map(|identity| identity.id))
+}
+
+/// The id of what the entry at this place of a callback makes.
+fn nth(id: CallbackId, place: usize) -> Uuid {
+    Uuid::from_u128(id.0.as_u128().wrapping_add(place as u128))
+}
