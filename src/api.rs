@@ -3,7 +3,7 @@
 //!
 //! | file | who |
 //! | --- | --- |
-//! | `login.rs` `me.rs` | Mini Program front ends |
+//! | `login.rs` `me.rs` `user_data.rs` | Mini Program front ends |
 //! | `events.rs` `notifications.rs` `rules.rs` | business systems |
 //! | `apps.rs` `templates.rs` `callback_log.rs` | operators and integrators |
 //! | `callback.rs` | WeChat |
@@ -27,6 +27,7 @@ mod rules;
 mod template_library;
 mod templates;
 mod time;
+mod user_data;
 mod users;
 mod wechat_errors;
 mod wellknown;
@@ -63,6 +64,7 @@ type Service = OpenApiService<
     (
         login::LoginApi,
         me::MeApi,
+        user_data::UserDataApi,
         events::EventsApi,
         notifications::NotificationsApi,
         rules::RulesApi,
@@ -83,6 +85,7 @@ fn service() -> Service {
         (
             login::LoginApi,
             me::MeApi,
+            user_data::UserDataApi,
             events::EventsApi,
             notifications::NotificationsApi,
             rules::RulesApi,

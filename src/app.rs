@@ -174,7 +174,7 @@ pub fn stop_on_signal(ctx: &Context) -> io::Result<()> {
     Ok(())
 }
 
-/// Reads the apps of the configuration again at each SIGHUP: a rotated AppSecret or a new app needs no
+/// Reads the apps of the configuration again at each SIGHUP: a rotated `AppSecret` or a new app needs no
 /// restart. A configuration that is refused changes nothing.
 pub fn reload_on_hangup(ctx: &Context, file: Option<PathBuf>) -> io::Result<()> {
     let ctx = ctx.clone();

@@ -24,7 +24,7 @@ use crate::{
     wechat::callback::{self, Push, cipher},
 };
 
-pub use process::{process_stored, replay};
+pub use process::{process_stored, replay, take};
 
 /// WeChat gives up on an answer after 5 s; a store that takes longer than this is answered with "try
 /// again", and the push is repeated.

@@ -11,7 +11,7 @@
 pub mod report;
 pub mod withdrawal;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use entity::{
     ConsentId, IdentityId, NotificationId, Timestamp,
@@ -43,7 +43,7 @@ pub struct Want {
 pub enum Granted {
     /// A credit is set aside.
     Reserved,
-    /// The template is long-term and on.
+    /// The template is long-term and on, or a service account's, which needs no consent.
     Standing,
     /// There is none.
     No,
@@ -53,6 +53,7 @@ pub enum Granted {
 /// the same one. The balances stay locked until the transaction ends.
 pub async fn reserve(tx: &DatabaseTransaction, wants: &[Want], now: Timestamp) -> Result<Vec<Granted>, Error> {
     let mut balances = lock(tx, wants.iter().map(|want| (want.identity_id, want.template_id.as_str()))).await?;
+    let free = free_templates(tx, wants, &balances).await?;
     let mut granted = Vec::with_capacity(wants.len());
     let mut entries = Vec::new();
     for want in wants {
@@ -64,6 +65,7 @@ pub async fn reserve(tx: &DatabaseTransaction, wants: &[Want], now: Timestamp) -
                 entries.push(delivery_entry(want, Kind::Reserved, -1, now));
                 Granted::Reserved
             }
+            None if free.contains(&want.template_id) => Granted::Standing,
             _ => Granted::No,
         };
         granted.push(grant);
@@ -73,6 +75,28 @@ pub async fn reserve(tx: &DatabaseTransaction, wants: &[Want], now: Timestamp) -
     }
     write(tx, entries).await?;
     Ok(granted)
+}
+
+/// Those templates, of the wants without a balance, that need no consent: a service account's.
+async fn free_templates(
+    tx: &DatabaseTransaction,
+    wants: &[Want],
+    balances: &Balances,
+) -> Result<HashSet<String>, Error> {
+    let without = |want: &&Want| !balances.contains_key(&(want.identity_id, want.template_id.clone()));
+    let ids: HashSet<_> = wants.iter().filter(without).map(|want| want.template_id.as_str()).collect();
+    if ids.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let free = template::Entity::find()
+        .select_only()
+        .column(template::Column::TemplateId)
+        .filter(template::Column::TemplateId.is_in(ids))
+        .filter(template::Column::Kind.eq(template::Kind::ServiceAccount))
+        .into_tuple()
+        .all(tx)
+        .await?;
+    Ok(free.into_iter().collect())
 }
 
 /// Gives back the credits of messages that ended without spending them.

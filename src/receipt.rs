@@ -138,7 +138,13 @@ async fn candidates(tx: &DatabaseTransaction, receipt: &row::Model) -> Result<Ve
     Ok(query.all(tx).await?)
 }
 
-async fn was_unsure(db: &impl ConnectionTrait, id: NotificationId) -> Result<bool, Error> {
+/// WeChat's words: `failed:user block`, `failed: system failed`, and others that begin with `failed`.
+fn reason_of(status: &str) -> Reason {
+    if status.contains("user block") { Reason::Blocked } else { Reason::SystemFailure }
+}
+
+/// Whether nobody knows what came of one of the message's calls.
+pub async fn was_unsure(db: &impl ConnectionTrait, id: NotificationId) -> Result<bool, Error> {
     let unsure = attempt::Entity::find()
         .filter(attempt::Column::NotificationId.eq(id))
         .filter(attempt::Column::Outcome.eq(Outcome::Unsure))
@@ -169,8 +175,12 @@ async fn write(
         change.delivered_at = Set(Some(receipt.received_at));
     } else {
         change.state = Set(State::Failed);
-        change.reason = Set(Some(Reason::SystemFailure));
-        change.detail = Set(Some(format!("{} {}", receipt.errcode, receipt.status)));
+        change.reason = Set(Some(reason_of(&receipt.status)));
+        // A service account's receipt has no code.
+        change.detail = Set(Some(match receipt.errcode {
+            0 => receipt.status.clone(),
+            errcode => format!("{errcode} {}", receipt.status),
+        }));
     }
     // The state may have changed since it was read; what is settled stays settled.
     notification::Entity::update_many()

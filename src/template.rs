@@ -23,10 +23,13 @@ use crate::{
 
 /// Fetches the app's templates from WeChat and brings the mirror up to date; gives it as it then is.
 pub async fn sync(ctx: &Context, app: &App) -> Result<Vec<row::Model>, Error> {
-    if app.kind == AppKind::ServiceAccount {
-        return Err(Error::new(Code::AppNotFound).detail("Templates of service accounts are not mirrored yet."));
-    }
-    let fetched = access_token::with(ctx, app, |token| async move { ctx.wechat.private_templates(&token).await }).await;
+    let fetched = access_token::with(ctx, app, |token| async move {
+        match app.kind {
+            AppKind::MiniProgram => ctx.wechat.private_templates(&token).await,
+            AppKind::ServiceAccount => ctx.wechat.account_templates(&token).await,
+        }
+    })
+    .await;
     let fetched = fetched.map_err(|error| wechat_problem::of_failed(&error))?;
     let now = ctx.clock.now();
     let tx = ctx.db.begin().await?;
@@ -126,7 +129,11 @@ fn model(app: &App, template: PrivateTemplate, now: entity::Timestamp) -> row::A
     let fields = fields(&template);
     row::ActiveModel {
         app_id: Set(app.app_id.clone()),
-        kind: Set(if template.is_long_term() { Kind::LongTerm } else { Kind::OneTime }),
+        kind: Set(match app.kind {
+            AppKind::ServiceAccount => Kind::ServiceAccount,
+            AppKind::MiniProgram if template.is_long_term() => Kind::LongTerm,
+            AppKind::MiniProgram => Kind::OneTime,
+        }),
         template_id: Set(template.id),
         title: Set(template.title),
         content: Set(template.content),

@@ -11,11 +11,15 @@ pub mod access_token;
 pub mod callback;
 pub mod diagnosis;
 pub mod error;
+pub mod follower;
 pub mod login;
+pub mod phone;
 pub mod quota;
 pub mod subscribe_message;
 pub mod template;
 pub mod template_library;
+pub mod template_message;
+pub mod user_data;
 
 pub use client::{Client, ClientError};
 pub use error::{Error, Refusal, Verdict};

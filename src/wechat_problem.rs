@@ -24,6 +24,17 @@ pub fn of_login(error: &wechat::Error) -> Error {
     }
 }
 
+/// Why getPhoneNumber gave no number.
+pub fn of_phone(error: &wechat::Error) -> Error {
+    match error.refusal().map(|refusal| refusal.errcode) {
+        // 40003: the code of another user.
+        Some(40029 | 40003) => with_words(Code::PhoneCodeInvalid, error),
+        Some(40013) => with_words(Code::PhoneCodeOfOtherApp, error),
+        Some(45011) => with_words(Code::PhoneTooOften, error).retry_after(Duration::from_mins(1)),
+        _ => of_call(error),
+    }
+}
+
 /// Why a call that needs an access token failed. Without one, the cause is named at once.
 pub fn of_failed(failed: &Failed) -> Error {
     match failed {

@@ -82,7 +82,7 @@ fn report(duty: &'static str, result: Result<(), Error>) {
 }
 
 async fn sync_templates(ctx: &Context) {
-    for app in ctx.apps().iter().filter(|app| app.kind == crate::config::Kind::MiniProgram) {
+    for app in ctx.apps().iter() {
         if let Err(error) = template::sync(ctx, app).await {
             tracing::warn!(app.id = %app.app_id, %error, "template.sync_failed");
         }

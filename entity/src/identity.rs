@@ -19,6 +19,8 @@ pub struct Model {
     pub session_key: Option<Vec<u8>>,
     /// When the login that gave `session_key` began: an older login never overwrites a newer key.
     pub session_key_at: Option<Timestamp>,
+    /// When the user left the service account; none while it is followed, and for Mini Programs.
+    pub unfollowed_at: Option<Timestamp>,
     pub created_at: Timestamp,
     #[sea_orm(belongs_to, from = "user_id", to = "id")]
     pub user: BelongsTo<super::user::Entity>,

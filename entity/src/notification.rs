@@ -43,6 +43,8 @@ pub struct Model {
     pub attempts_used: i32,
     /// How often an operator had it sent again.
     pub replays: i32,
+    /// When the first call was begun. A replay starts anew: WeChat then knows the message by another id.
+    pub first_attempt_at: Option<Timestamp>,
     /// When a `pending` row may be claimed, or an `unsure` one must be decided.
     pub due_at: Timestamp,
     /// When a row that was not sent by then is given up.

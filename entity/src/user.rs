@@ -16,6 +16,12 @@ pub struct Model {
     /// Set when this user turned out to be the same person as an older one, whose id it is: this id
     /// stays valid as an alias.
     pub merged_into: Option<UserId>,
+    /// The phone number (E.164), sealed under the master key with the user's id as context.
+    pub phone: Option<Vec<u8>>,
+    /// The phone number's MAC, by which it is found without being opened.
+    pub phone_index: Option<Vec<u8>>,
+    /// When WeChat told the phone number.
+    pub phone_at: Option<Timestamp>,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
     #[sea_orm(has_many)]

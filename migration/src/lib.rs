@@ -13,6 +13,7 @@ mod m0006_notifications;
 mod m0007_callbacks_and_receipts;
 mod m0008_token_budget;
 mod m0009_audit;
+mod m0010_user_data;
 mod m0011_rule_drift;
 
 /// All changes, oldest first.
@@ -29,9 +30,10 @@ impl MigratorTrait for Migrator {
             Box::new(m0005_rules_and_events::Migration),
             Box::new(m0006_notifications::Migration),
             Box::new(m0007_callbacks_and_receipts::Migration),
-            Box::new(m0011_rule_drift::Migration),
-            Box::new(m0009_audit::Migration),
             Box::new(m0008_token_budget::Migration),
+            Box::new(m0009_audit::Migration),
+            Box::new(m0010_user_data::Migration),
+            Box::new(m0011_rule_drift::Migration),
         ]
     }
 }

@@ -103,18 +103,22 @@ pub enum Failure {
 pub fn status(code: Code) -> StatusCode {
     use Code as C;
     match code {
-        C::InvalidRequest | C::MalformedJson | C::LoginCodeInvalid => StatusCode::BAD_REQUEST,
+        C::InvalidRequest | C::MalformedJson | C::LoginCodeInvalid | C::PhoneCodeInvalid | C::PhoneCodeOfOtherApp => {
+            StatusCode::BAD_REQUEST
+        }
         C::MissingCredentials | C::InvalidToken | C::InvalidApiKey | C::InvalidRefreshToken | C::SessionEnded => {
             StatusCode::UNAUTHORIZED
         }
         C::InsufficientScope | C::LoginRefused | C::CallbackRefused => StatusCode::FORBIDDEN,
         C::RouteNotFound | C::NotFound | C::AppNotFound => StatusCode::NOT_FOUND,
         C::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-        C::LoginCodeUsed | C::StateConflict => StatusCode::CONFLICT,
+        C::LoginCodeUsed | C::StateConflict | C::SessionKeyStale => StatusCode::CONFLICT,
         C::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         C::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-        C::EventConflict | C::RuleInvalid | C::TemplateNotFound | C::WechatRefused => StatusCode::UNPROCESSABLE_ENTITY,
-        C::RateLimited | C::LoginTooOften => StatusCode::TOO_MANY_REQUESTS,
+        C::EventConflict | C::RuleInvalid | C::TemplateNotFound | C::WechatRefused | C::UserDataRefused => {
+            StatusCode::UNPROCESSABLE_ENTITY
+        }
+        C::RateLimited | C::LoginTooOften | C::PhoneTooOften => StatusCode::TOO_MANY_REQUESTS,
         C::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         C::WechatUnreachable | C::WechatBadAnswer | C::WechatAppError => StatusCode::BAD_GATEWAY,
         C::WechatBusy | C::DatabaseUnavailable => StatusCode::SERVICE_UNAVAILABLE,

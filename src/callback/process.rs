@@ -12,10 +12,11 @@ use crate::{
     consent::withdrawal::{self, Withdrawal},
     context::Context,
     error::{Code, Error},
+    follower,
     notification::settle,
     receipt,
     user::erase,
-    wechat::callback::{self, Push},
+    wechat::callback::{self, Push, SentEntry},
 };
 
 /// Callbacks looked at in one round.
@@ -25,6 +26,7 @@ const BATCH: u64 = 200;
 pub async fn process_stored(ctx: &Context) -> Result<usize, Error> {
     let waiting = row::Entity::find()
         .filter(row::Column::ProcessedAt.is_null())
+        .filter(row::Column::Event.is_not_in(follower::EVENTS))
         .order_by_asc(row::Column::ReceivedAt)
         .limit(BATCH)
         .all(ctx.db.read())
@@ -37,19 +39,24 @@ pub async fn process_stored(ctx: &Context) -> Result<usize, Error> {
             Err(error) => tracing::error!(callback.id = %stored.id, %error, "callback.failed"),
         }
     }
-    Ok(processed)
+    Ok(processed + follower::process_stored(ctx).await?)
+}
+
+/// Whether this node deals with a stored callback, rather than another that was faster.
+pub async fn take(tx: &DatabaseTransaction, stored: &row::Model, now: Timestamp) -> Result<bool, Error> {
+    let taken = row::Entity::update_many()
+        .col_expr(row::Column::ProcessedAt, Expr::value(now))
+        .filter(row::Column::Id.eq(stored.id))
+        .filter(row::Column::ProcessedAt.is_null())
+        .exec(tx)
+        .await?;
+    Ok(taken.rows_affected == 1)
 }
 
 /// One callback in one transaction; false when another node was faster.
 async fn first_time(ctx: &Context, stored: &row::Model) -> Result<bool, Error> {
     let tx = ctx.db.begin().await?;
-    let taken = row::Entity::update_many()
-        .col_expr(row::Column::ProcessedAt, Expr::value(ctx.clock.now()))
-        .filter(row::Column::Id.eq(stored.id))
-        .filter(row::Column::ProcessedAt.is_null())
-        .exec(&tx)
-        .await?;
-    if taken.rows_affected == 0 {
+    if !take(&tx, stored, ctx.clock.now()).await? {
         return Ok(false);
     }
     apply(ctx, &tx, stored).await?;
@@ -91,7 +98,8 @@ async fn apply(ctx: &Context, tx: &DatabaseTransaction, stored: &row::Model) -> 
     let openid = push.openid.clone().unwrap_or_default();
     let of = (stored.app_id.as_str(), openid.as_str());
     match push.event.as_str() {
-        "subscribe_msg_sent_event" => sent(tx, stored, &push, now).await,
+        "subscribe_msg_sent_event" => sent(tx, stored, &push, push.sent_entries(), now).await,
+        "templatesendjobfinish" => sent(tx, stored, &push, push.job_finished(), now).await,
         "subscribe_msg_change_event" => changed(tx, stored, &push, now).await,
         "user_authorization_revoke" => erase::revoke(tx, of, &push.revoked_codes(), audit::WECHAT, now).await,
         "user_authorization_cancellation" if !openid.is_empty() => erase::in_app(tx, of, audit::WECHAT, now).await,
@@ -103,8 +111,14 @@ async fn apply(ctx: &Context, tx: &DatabaseTransaction, stored: &row::Model) -> 
     }
 }
 
-async fn sent(tx: &DatabaseTransaction, stored: &row::Model, push: &Push, now: Timestamp) -> Result<(), Error> {
-    for (place, entry) in push.sent_entries().into_iter().enumerate() {
+async fn sent(
+    tx: &DatabaseTransaction,
+    stored: &row::Model,
+    push: &Push,
+    entries: impl IntoIterator<Item = SentEntry>,
+    now: Timestamp,
+) -> Result<(), Error> {
+    for (place, entry) in entries.into_iter().enumerate() {
         let receipt = receipt_row::Model {
             id: ReceiptId(nth(stored.id, place)),
             app_id: stored.app_id.clone(),

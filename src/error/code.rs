@@ -93,12 +93,27 @@ codes! {
     LoginTooOften "login_too_often" true
         "This user logs in too often" "该用户登录过于频繁"
         "Wait a minute, then call wx.login again." "请等待一分钟后重新调用 wx.login。";
+    SessionKeyStale "session_key_stale" false
+        "The key of the user's WeChat session is stale" "session_key 已失效"
+        "Log in again with a new code of wx.login, then ask the user for the data anew." "请重新调用 wx.login 登录,然后重新获取加密数据。";
+    UserDataRefused "user_data_refused" false
+        "The client's data is not genuine" "客户端数据校验失败"
+        "Send what the client's API gave, to the letter and to its own app." "请将客户端接口返回的内容原样发送给同一应用。";
+    PhoneCodeInvalid "phone_code_invalid" false
+        "WeChat does not know this phone number code for this user" "手机号 code 无效、已过期或不属于该用户"
+        "Ask the user to tap the phone-number button again; its code is not that of wx.login, lives five minutes and works once." "请让用户重新点击获取手机号按钮;该 code 不同于 wx.login 的 code,五分钟内有效且只能使用一次。";
+    PhoneCodeOfOtherApp "phone_code_of_other_app" false
+        "The phone number code belongs to another app" "手机号 code 属于其他应用"
+        "Send the code to the app whose button gave it." "请将 code 发送给产生它的应用。";
+    PhoneTooOften "phone_too_often" true
+        "Phone numbers are asked for too often" "获取手机号过于频繁"
+        "Wait a minute, then send the code again; it is not spent." "请等待一分钟后重试;code 尚未消耗。";
     WechatBusy "wechat_busy" true
         "WeChat is busy" "微信系统繁忙"
-        "Try again in a moment; the login code is probably not spent." "请稍后重试;code 很可能尚未消耗。";
+        "Try again in a moment; a code is probably not spent." "请稍后重试;code 很可能尚未消耗。";
     WechatTimeout "wechat_timeout" true
         "WeChat did not answer in time" "微信响应超时"
-        "Nobody knows whether the code is spent: call wx.login again." "无法确定 code 是否已消耗:请重新调用 wx.login。";
+        "Nobody knows whether the code is spent: get a new one." "无法确定 code 是否已消耗:请重新获取 code。";
     WechatUnreachable "wechat_unreachable" true
         "WeChat cannot be reached" "无法连接微信"
         "Try again in a moment; if it stays so, the operator should run `magpie doctor`." "请稍后重试;若持续出现,请运维运行 magpie doctor。";

@@ -3,11 +3,10 @@
 
 use std::collections::HashMap;
 
-use entity::{IdentityId, Timestamp, UserId, identity, session, user};
+use entity::{IdentityId, Timestamp, identity, session, user};
 use sea_orm::{
-    ActiveValue::Set,
-    ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, QueryFilter, QueryOrder,
-    sea_query::{Condition, Expr, ExprTrait, OnConflict},
+    ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter,
+    sea_query::{Condition, Expr, ExprTrait},
 };
 use secrecy::ExposeSecret;
 use uuid::Uuid;
@@ -74,7 +73,7 @@ async fn again(
     }
     change.exec(tx).await?;
     if let Some(unionid) = told {
-        identity.user_id = users::join_person(tx, unionid, identity.user_id, ctx.clock.now()).await?;
+        identity.user_id = users::join_person(ctx, tx, unionid, identity.user_id, ctx.clock.now()).await?;
     }
     Ok(identity)
 }
@@ -86,48 +85,22 @@ async fn first_time(
     login: &NewLogin<'_>,
     now: Timestamp,
 ) -> Result<(identity::Model, bool), Error> {
-    let person = match &login.wechat.unionid {
-        Some(unionid) => person_of(tx, unionid).await?,
-        None => None,
-    };
-    let user_id = match person {
-        Some(user_id) => user_id,
-        None => users::create(tx, now).await?,
-    };
     let id = IdentityId(Uuid::now_v7());
-    let row = identity::ActiveModel {
-        id: Set(id),
-        user_id: Set(user_id),
-        app_id: Set(login.app.app_id.clone()),
-        openid: Set(login.wechat.openid.clone()),
-        unionid: Set(login.wechat.unionid.clone()),
-        session_key: Set(Some(seal_session_key(ctx, id, login))),
-        session_key_at: Set(Some(login.began_at)),
-        created_at: Set(now),
+    let new = users::NewIdentity {
+        id,
+        app_id: &login.app.app_id,
+        openid: &login.wechat.openid,
+        unionid: login.wechat.unionid.as_deref(),
+        session_key: Some((seal_session_key(ctx, id, login), login.began_at)),
     };
-    let fresh = OnConflict::columns([identity::Column::AppId, identity::Column::Openid]).do_nothing().to_owned();
-    let inserted = identity::Entity::insert(row).on_conflict(fresh).try_insert().exec_with_returning(tx).await?;
-    if let sea_orm::TryInsertResult::Inserted(identity) = inserted {
-        return Ok((identity, person.is_none()));
+    if let Some(added) = users::add_identity(tx, new, now).await? {
+        return Ok(added);
     }
-    // Another node was faster with the same identity: the user made above has nobody.
-    if person.is_none() {
-        user::Entity::delete_by_id(user_id).exec(tx).await?;
-    }
+    // Another node was faster with the same identity.
     let mut found = identities(tx, std::slice::from_ref(login)).await?;
     let identity = found.drain().next().map(|(_, row)| row);
     let identity = identity.ok_or_else(|| sea_orm::DbErr::RecordNotFound("identity".into()))?;
     Ok((again(ctx, tx, identity, login).await?, false))
-}
-
-/// The user whose identities carry this unionid.
-async fn person_of(tx: &impl ConnectionTrait, unionid: &str) -> Result<Option<UserId>, Error> {
-    let row = identity::Entity::find()
-        .filter(identity::Column::Unionid.eq(unionid))
-        .order_by_asc(identity::Column::UserId)
-        .one(tx)
-        .await?;
-    Ok(row.map(|row| row.user_id))
 }
 
 fn seal_session_key(ctx: &Context, id: IdentityId, login: &NewLogin<'_>) -> Vec<u8> {

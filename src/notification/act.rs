@@ -45,6 +45,9 @@ pub async fn replay(ctx: &Context, id: NotificationId) -> Result<row::Model, Err
     if !matches!(found.state, State::Failed | State::Expired | State::Cancelled) {
         return Err(conflict(&found, "only a failed, expired or cancelled notification can be sent again"));
     }
+    if found.openid.is_empty() {
+        return Err(conflict(&found, "the person it was for is erased"));
+    }
     if found.fields.0.is_empty() {
         return Err(conflict(&found, "it has no text: correct the rule and tell the event under a new id"));
     }
@@ -72,6 +75,7 @@ pub async fn replay(ctx: &Context, id: NotificationId) -> Result<row::Model, Err
         sent_at: Set(None),
         delivered_at: Set(None),
         finished_at: Set(None),
+        first_attempt_at: Set(None),
         ..Default::default()
     };
     write(&tx, id, change).await?;

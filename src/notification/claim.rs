@@ -64,7 +64,8 @@ WITH due AS MATERIALIZED (
     ) ranked WHERE place = 1 ORDER BY priority DESC, due_at LIMIT $5
 ), claimed AS (
     UPDATE notification n
-    SET state = 'sending', lease_token = $6, lease_until = $7, attempt_number = n.attempt_number + 1
+    SET state = 'sending', lease_token = $6, lease_until = $7, attempt_number = n.attempt_number + 1,
+        first_attempt_at = COALESCE(n.first_attempt_at, $2)
     FROM one WHERE n.id = one.id
     RETURNING n.*
 ), started AS (
@@ -121,6 +122,7 @@ async fn on_sqlite(
         row.lease_token = Some(lease.token);
         row.lease_until = Some(lease.until);
         row.attempt_number += 1;
+        row.first_attempt_at = row.first_attempt_at.or(Some(now));
     }
     Ok(due)
 }
@@ -150,6 +152,7 @@ fn candidates(app_id: &str, limit: u64, paused: &[String], now: Timestamp) -> se
 async fn mark(tx: &DatabaseTransaction, due: &[row::Model], now: Timestamp, lease: &Lease) -> Result<(), Error> {
     row::Entity::update_many()
         .col_expr(row::Column::AttemptNumber, row::Column::AttemptNumber.into_expr().add(1))
+        .col_expr(row::Column::FirstAttemptAt, row::Column::FirstAttemptAt.into_expr().if_null(now))
         .set(row::ActiveModel {
             state: Set(State::Sending),
             lease_token: Set(Some(lease.token)),

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use entity::{
     NotificationId, Timestamp, identity,
-    notification::{self, Credit, FieldValues, State},
+    notification::{self, Credit, FieldValues, Reason, State},
     rule,
 };
 
@@ -23,8 +23,10 @@ pub struct Draft<'a> {
     pub now: Timestamp,
 }
 
-/// A row that is ready to be sent, without its text.
+/// A row that is ready to be sent, without its text; one that has failed already when the user has left
+/// the service account.
 pub fn draft(of: Draft<'_>) -> notification::Model {
+    let left = of.identity.unfollowed_at.is_some();
     notification::Model {
         id: of.id,
         event_id: None,
@@ -34,8 +36,8 @@ pub fn draft(of: Draft<'_>) -> notification::Model {
         app_id: of.identity.app_id.clone(),
         openid: of.identity.openid.clone(),
         template_id: of.template_id.to_owned(),
-        state: State::Pending,
-        reason: None,
+        state: if left { State::Failed } else { State::Pending },
+        reason: left.then_some(Reason::NotFollowing),
         detail: None,
         fields: FieldValues(BTreeMap::new()),
         page: None,
@@ -48,6 +50,7 @@ pub fn draft(of: Draft<'_>) -> notification::Model {
         attempt_number: 0,
         attempts_used: 0,
         replays: 0,
+        first_attempt_at: None,
         due_at: of.due_at,
         expires_at: of.due_at + of.time_to_live,
         lease_token: None,
@@ -56,6 +59,6 @@ pub fn draft(of: Draft<'_>) -> notification::Model {
         created_at: of.now,
         sent_at: None,
         delivered_at: None,
-        finished_at: None,
+        finished_at: left.then_some(of.now),
     }
 }

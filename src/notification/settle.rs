@@ -174,7 +174,7 @@ pub fn words(came: &Came) -> String {
             format!("{} {} — {} ({})", refusal.errcode, refusal.errmsg, entry.en, entry.zh)
         }
         Came::NotSent => "WeChat cannot be reached".into(),
-        Came::Unknown { problem } => problem.clone(),
+        Came::Unknown { problem, .. } => problem.clone(),
         Came::NotCalled { because: Hold::Released } => "not called; left to the next claim".into(),
         Came::NotCalled { because: Hold::Token { problem, .. } } => problem.clone(),
     }

@@ -8,6 +8,7 @@
 //!                      │                 └ no answer, garbled answer, lease ran out ─▶ unsure
 //!                      │  unsure ─receipt─▶ delivered | failed
 //!                      └─ unsure ─deadline, at least once─▶ pending   (at most once: failed)
+//! service account: unsure is pending at once while WeChat recognises a repeat (`client_msg_id`)
 //! late receipt: failed(unknown_outcome) | pending after unsure ─▶ delivered
 //! waiting | pending ─▶ cancelled | expired
 //! ```
@@ -36,6 +37,10 @@ const SNOOZE: Duration = Duration::from_millis(500);
 /// After the limit of the minute.
 const SLOW_DOWN: Duration = Duration::from_secs(30);
 
+/// A message that is known to WeChat by our id is repeated so long after its first call: WeChat
+/// remembers the id for ten minutes.
+const RECOGNISED_FOR: Duration = Duration::from_mins(9);
+
 /// What came of one call.
 #[derive(Debug)]
 pub enum Came {
@@ -48,7 +53,11 @@ pub enum Came {
     /// The connection was never made.
     NotSent,
     /// The request may have been carried out.
-    Unknown { problem: String },
+    Unknown {
+        problem: String,
+        /// Whether WeChat knows the message by an id of ours, so that a repeat makes no second one.
+        recognised: bool,
+    },
     /// There was no call: the lease was too short, the node is stopping, or there is no token.
     NotCalled { because: Hold },
 }
@@ -128,7 +137,10 @@ pub fn after_call(row: &Model, came: &Came, now: Timestamp, delivery: &Delivery,
             attempts_used: row.attempts_used + 1,
             ..stay(Outcome::Accepted, Duration::ZERO)
         },
-        Came::Unknown { .. } => Next { state: State::Unsure, ..stay(Outcome::Unsure, delivery.unsure_deadline) },
+        Came::Unknown { recognised, .. } => {
+            let unsure = || Next { state: State::Unsure, ..stay(Outcome::Unsure, delivery.unsure_deadline) };
+            recognised.then(|| repeat(row, now, delivery, jitter)).flatten().unwrap_or_else(unsure)
+        }
         Came::NotSent => retry(row, Outcome::Retry, now, delivery, jitter),
         Came::NotCalled { because: Hold::Released } => stay(Outcome::NotCalled, Duration::ZERO),
         Came::NotCalled { because: Hold::Token { until: Some(until), .. } } => {
@@ -165,6 +177,23 @@ pub fn after_call(row: &Model, came: &Came, now: Timestamp, delivery: &Delivery,
             Verdict::Reject(reason) => fail(Outcome::Reject, *reason),
         },
     }
+}
+
+/// The same message once more after an unknown outcome, while WeChat still recognises it.
+fn repeat(row: &Model, now: Timestamp, delivery: &Delivery, jitter: f64) -> Option<Next> {
+    let again = retry(row, Outcome::Unsure, now, delivery, jitter);
+    (again.state == State::Pending && is_recognised(row, again.due_at)).then_some(again)
+}
+
+/// Whether WeChat still knows a service account's message by its `client_msg_id` at this time.
+pub fn is_recognised(row: &Model, at: Timestamp) -> bool {
+    row.first_attempt_at.is_some_and(|first| at < first + RECOGNISED_FOR)
+}
+
+/// Whether one more call could make a second message of one that may have been sent already, against
+/// the rule's policy. A replay is wanted, and known to WeChat by another id.
+pub fn is_too_late_to_repeat(row: &Model, now: Timestamp) -> bool {
+    row.attempt_number > 1 && row.replays == 0 && row.unsure == Unsure::AtMostOnce && !is_recognised(row, now)
 }
 
 fn retry(row: &Model, outcome: Outcome, now: Timestamp, delivery: &Delivery, jitter: f64) -> Next {

@@ -13,8 +13,8 @@ use sea_orm::{
     sea_query::{LockBehavior, LockType},
 };
 
-use super::state::at_unsure_deadline;
-use crate::{consent, context::Context, error::Error};
+use super::state::{at_unsure_deadline, is_recognised};
+use crate::{config::Kind, consent, context::Context, error::Error};
 
 /// Rows dealt with in one transaction.
 const BATCH: u64 = 500;
@@ -48,11 +48,11 @@ async fn end_leases(ctx: &Context) -> Result<usize, Error> {
         row::Entity::find().filter(row::Column::State.eq(State::Sending)).filter(row::Column::LeaseUntil.lte(now));
     let rows = locked(&tx, query).await?;
     for row in &rows {
+        let kind = ctx.app(&row.app_id).map(|app| app.kind);
+        let again = kind == Some(Kind::ServiceAccount) && is_recognised(row, now);
         let change = row::ActiveModel {
-            state: Set(State::Unsure),
             lease_until: Set(None),
-            due_at: Set(now + ctx.config.delivery.unsure_deadline),
-            ..Default::default()
+            ..if again { repeated(row, now) } else { undecided(now + ctx.config.delivery.unsure_deadline) }
         };
         update(&tx, row, change).await?;
         attempt::Entity::update_many()
@@ -70,6 +70,21 @@ async fn end_leases(ctx: &Context) -> Result<usize, Error> {
     }
     tx.commit().await?;
     Ok(rows.len())
+}
+
+fn undecided(until: Timestamp) -> row::ActiveModel {
+    row::ActiveModel { state: Set(State::Unsure), due_at: Set(until), ..Default::default() }
+}
+
+/// WeChat recognises a service account's message, so it goes again; the lease was pause enough.
+fn repeated(row: &row::Model, now: Timestamp) -> row::ActiveModel {
+    row::ActiveModel {
+        state: Set(State::Pending),
+        lease_token: Set(None),
+        due_at: Set(now),
+        attempts_used: Set(row.attempts_used + 1),
+        ..Default::default()
+    }
 }
 
 /// No receipt came in time; its absence proves nothing, so the rule's policy decides.

@@ -29,6 +29,10 @@ pub(super) async fn check(ctx: &Context, definition: &mut Definition) -> Result<
             }
         }
     }
+    if app.kind == Kind::ServiceAccount && definition.page.is_some() {
+        faults
+            .push(FieldError::new("/page", "is for Mini Programs; a template message leads to `miniprogram` or `url`"));
+    }
     definition.template_id = templates::id_of(ctx, &app, &definition.template_id).await?;
     let templates = templates::require(ctx, &app, &[&definition.template_id]).await?;
     for template in &templates {

@@ -41,7 +41,7 @@ const REVOCABLE: &[(&str, &str, &[user::Column])] = &[
     ("5", "microphone", &[]),
     ("6", "nickname and avatar", &[]),
     ("7", "camera", &[]),
-    ("8", "phone number", &[]),
+    ("8", "phone number", &[user::Column::Phone, user::Column::PhoneIndex, user::Column::PhoneAt]),
     ("12", "steps", &[]),
     ("13", "location", &[]),
     ("14", "chosen pictures and videos", &[]),

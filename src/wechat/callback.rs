@@ -127,6 +127,13 @@ impl Push {
         self.list().into_iter().filter_map(sent_entry).collect()
     }
 
+    /// A `TEMPLATESENDJOBFINISH` as an entry: a service account's receipt has no code, only a text.
+    pub fn job_finished(&self) -> Option<SentEntry> {
+        let text = |key: &str| self.fields.get(key).and_then(id_text);
+        let message_id = text("MsgID").or_else(|| text("MsgId"));
+        Some(SentEntry { template_id: None, message_id, errcode: 0, status: text("Status")? })
+    }
+
     /// The entries of a `subscribe_msg_change_event`.
     pub fn change_entries(&self) -> Vec<ChangeEntry> {
         self.list().into_iter().filter_map(change_entry).collect()
@@ -200,6 +207,18 @@ mod tests {
             let entries = push.sent_entries();
             assert_eq!(entries.len(), 1);
             assert_eq!(entries[0].message_id.as_deref(), Some("1700827132819554304"));
+        }
+    }
+
+    #[test]
+    fn a_service_accounts_receipt_is_read() {
+        for id in [r#""MsgID":"200163836""#, r#""MsgId":200163836"#] {
+            let body =
+                format!(r#"{{"Event":"TEMPLATESENDJOBFINISH","FromUserName":"o",{id},"Status":"failed:user block"}}"#);
+            let push = parse(body.as_bytes()).expect("readable");
+            assert_eq!(push.event, "templatesendjobfinish");
+            let entry = push.job_finished().expect("an entry");
+            assert_eq!((entry.message_id.as_deref(), entry.status.as_str()), (Some("200163836"), "failed:user block"));
         }
     }
 

@@ -57,7 +57,15 @@ impl Client {
     }
 }
 
+/// Lines of old templates that WeChat no longer shows and silently drops (2023-05-04).
+const WITHDRAWN: [&str; 2] = ["first", "remark"];
+
 impl PrivateTemplate {
+    /// A service account's template, which has neither kinds nor enum values.
+    pub(super) fn of_account(id: String, title: String, content: String, example: String) -> Self {
+        Self { id, title, content, example, kind: Value::Null, enum_values: None }
+    }
+
     /// Whether one acceptance is worth any number of messages.
     pub fn is_long_term(&self) -> bool {
         super::subscribe_message::id_text(&self.kind).as_deref() == Some("3")
@@ -71,7 +79,9 @@ impl PrivateTemplate {
 
     /// The placeholders of the content, in order.
     pub fn placeholders(&self) -> Vec<Placeholder> {
-        placeholders(&self.content)
+        let mut placeholders = placeholders(&self.content);
+        placeholders.retain(|placeholder| !WITHDRAWN.contains(&placeholder.key.as_str()));
+        placeholders
     }
 }
 
@@ -94,6 +104,14 @@ mod tests {
         let found = placeholders("会议时间:{{date2.DATA}}\n地点:{{thing1.DATA}}\r\n没有\n坏的:{{thing3");
         let found: Vec<_> = found.iter().map(|p| (p.key.as_str(), p.label.as_str())).collect();
         assert_eq!(found, [("date2", "会议时间"), ("thing1", "地点")]);
+    }
+
+    #[test]
+    fn withdrawn_lines_of_a_service_accounts_template_are_no_fields() {
+        let content = "{{first.DATA}}\n商品:{{thing1.DATA}}\n{{remark.DATA}}";
+        let template = PrivateTemplate::of_account("T".into(), "t".into(), content.into(), String::new());
+        let keys: Vec<_> = template.placeholders().into_iter().map(|placeholder| placeholder.key).collect();
+        assert_eq!(keys, ["thing1"]);
     }
 
     #[test]

@@ -1,22 +1,30 @@
 //! One call to WeChat for one claimed notification.
 
+use std::collections::BTreeMap;
+
 use entity::notification::Model;
+use secrecy::SecretString;
 
 use crate::{
     access_token::{self, Failed},
     clock::Stopwatch,
-    config::App,
+    config::{App, Kind},
     context::Context,
+    error::Error,
     notification::{
         settle::Settlement,
-        state::{Came, Hold},
+        state::{Came, Hold, is_too_late_to_repeat},
     },
-    quota,
+    quota, receipt,
     wechat::{
         self, Verdict,
         subscribe_message::{FieldValue, SubscribeMessage},
+        template_message::{Target, TemplateMessage},
     },
 };
+
+/// Why a message that may have arrived is not sent once more.
+const TOO_LATE: &str = "not called again: WeChat would no longer recognise it as the same message";
 
 /// Calls WeChat and says what came of it. The call is made only while the lease still outlasts it.
 pub(super) async fn push(ctx: &Context, row: Model) -> Settlement {
@@ -34,12 +42,25 @@ fn lease_outlasts_a_call(ctx: &Context, row: &Model) -> bool {
 
 /// A refused token is replaced and the call repeated once, if the lease outlasts that, too.
 async fn with_token(ctx: &Context, app: &App, row: &Model) -> Came {
+    let recognised = app.kind == Kind::ServiceAccount;
+    if recognised {
+        match may_repeat(ctx, row).await {
+            Ok(true) => {}
+            Ok(false) => return Came::Unknown { problem: TOO_LATE.into(), recognised: false },
+            Err(error) => {
+                tracing::warn!(notification.id = %row.id, %error, "notification.attempts_unread");
+                return Came::NotCalled { because: Hold::Released };
+            }
+        }
+    }
     let called = access_token::with(ctx, app, |token| async move {
         if !lease_outlasts_a_call(ctx, row) {
             return Ok(Came::NotCalled { because: Hold::Released });
         }
-        let message = message(app, row);
-        let message_id = ctx.wechat.send_subscribe_message(&token, &message).await?;
+        let message_id = match app.kind {
+            Kind::MiniProgram => subscribe_message(ctx, app, row, &token).await?,
+            Kind::ServiceAccount => template_message(ctx, row, &token).await?,
+        };
         Ok(Came::Accepted { message_id })
     });
     match called.await {
@@ -49,20 +70,50 @@ async fn with_token(ctx: &Context, app: &App, row: &Model) -> Came {
         }
         Err(Failed::Call(wechat::Error::Refused(refusal))) => Came::Refused { verdict: refusal.verdict(), refusal },
         Err(Failed::Call(wechat::Error::NotSent(_))) => Came::NotSent,
-        Err(Failed::Call(error)) => Came::Unknown { problem: error.to_string() },
+        Err(Failed::Call(error)) => Came::Unknown { problem: error.to_string(), recognised },
         Err(failed) => no_token(&failed),
     }
 }
 
-fn message<'a>(app: &App, row: &'a Model) -> SubscribeMessage<'a> {
-    SubscribeMessage {
+async fn may_repeat(ctx: &Context, row: &Model) -> Result<bool, Error> {
+    Ok(!is_too_late_to_repeat(row, ctx.clock.now()) || !receipt::was_unsure(ctx.db.read(), row.id).await?)
+}
+
+async fn subscribe_message(
+    ctx: &Context,
+    app: &App,
+    row: &Model,
+    token: &SecretString,
+) -> Result<Option<String>, wechat::Error> {
+    let message = SubscribeMessage {
         touser: &row.openid,
         template_id: &row.template_id,
         page: row.page.as_deref(),
-        data: row.fields.0.iter().map(|(key, value)| (key.as_str(), FieldValue { value })).collect(),
+        data: data(row),
         miniprogram_state: app.miniprogram_state,
         lang: "zh_CN",
-    }
+    };
+    ctx.wechat.send_subscribe_message(token, &message).await
+}
+
+async fn template_message(ctx: &Context, row: &Model, token: &SecretString) -> Result<Option<String>, wechat::Error> {
+    let client_msg_id = match row.replays {
+        0 => row.id.to_string(),
+        replays => format!("{}:replay_{replays}", row.id),
+    };
+    let message = TemplateMessage {
+        touser: &row.openid,
+        template_id: &row.template_id,
+        url: row.url.as_deref(),
+        miniprogram: row.miniprogram.as_ref().map(|link| Target { appid: &link.app_id, pagepath: &link.page }),
+        data: data(row),
+        client_msg_id: &client_msg_id,
+    };
+    ctx.wechat.send_template_message(token, &message).await
+}
+
+fn data(row: &Model) -> BTreeMap<&str, FieldValue<'_>> {
+    row.fields.0.iter().map(|(key, value)| (key.as_str(), FieldValue { value })).collect()
 }
 
 /// What only the operator can mend lets the app rest until WeChat is worth asking; anything else passes.

@@ -27,6 +27,8 @@ use crate::databases::{self, TestDatabase};
 
 pub const APP: &str = DEMO_APP_ID;
 pub const TEMPLATE: &str = DEMO_TEMPLATE_ID;
+pub const SERVICE_ACCOUNT: &str = "wxaccount0000001";
+const SERVICE_ACCOUNT_SECRET: &str = "account0secret0of0the0sandbox000";
 pub const MASTER_KEY: &str = "q8vVZ2J1mW0Xr4n7sT9yB3cE6fH5kLpAoRiUuYdGxjM=";
 pub const CALLBACK_TOKEN: &str = "callbacktoken1";
 /// How long a story waits for something that happens on another socket.
@@ -98,6 +100,27 @@ impl World {
             finished: false,
         };
         world.configure_callback(Mode::Plain, Format::Json, None).await;
+        Some(world)
+    }
+
+    /// With a service account beside the Mini Program: one template, no callbacks of the simulator.
+    pub async fn with_service_account(kind: Kind) -> Option<Self> {
+        let app = format!(
+            "[[apps]]\napp_id = {SERVICE_ACCOUNT:?}\nkind = \"service_account\"\n\
+             secret = {SERVICE_ACCOUNT_SECRET:?}\ncallback_token = {CALLBACK_TOKEN:?}\n\
+             callback_mode = \"plain\"\n",
+        );
+        let world = Self::with(kind, &app).await?;
+        let account = json!({
+            "app_id": SERVICE_ACCOUNT, "kind": "service_account", "secret": SERVICE_ACCOUNT_SECRET,
+            "original_id": "gh_account", "templates": [{
+                "id": "account_order_shipped_template_00000000001", "title": "订单发货通知",
+                "content": "{{first.DATA}}\n订单号:{{character_string1.DATA}}\n商品:{{thing2.DATA}}\n{{remark.DATA}}",
+            }],
+        });
+        let path = format!("/sandbox/apps/{SERVICE_ACCOUNT}");
+        let answer = world.sandbox_call(Method::PUT, &path, Some(account)).await;
+        assert!(answer.status.is_success(), "{answer:?}");
         Some(world)
     }
 

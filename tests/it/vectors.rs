@@ -1,12 +1,13 @@
 //! The crypto vectors of the project's reference: samples of WeChat's own pages and of its SDKs.
 
-use magpie::wechat::callback::{cipher, parse, signature_matches};
+use magpie::wechat::{
+    callback::{cipher, parse, signature_matches},
+    user_data::{Sealed, is_signed, session_signature},
+};
 use serde_json::Value;
 
 const VECTORS: &str = include_str!("../vectors/crypto-vectors.json");
 
-/// Kinds that are about user data under a session key.
-const ELSEWHERE: &[&str] = &["raw_data_signature", "session_hmac_sha256", "session_decrypt", "session_decrypt_reject"];
 /// Kinds of protocols that Magpie does not speak: WeCom's URL check, and the API security mode.
 const OTHER_PROTOCOLS: &[&str] = &["url_verify_encrypted", "api_security_request"];
 
@@ -76,7 +77,22 @@ impl Vector {
                 let token = parts.pop().expect("a part").to_owned().into();
                 assert!(signature_matches(&token, &parts, self.text("/expect/hex")), "{id}");
             }
-            kind => return ELSEWHERE.contains(&kind) || OTHER_PROTOCOLS.contains(&kind),
+            "raw_data_signature" => {
+                let key = self.given("session_key").to_owned().into();
+                assert!(is_signed(self.given("raw_data"), &key, self.text("/expect/signature")), "{id}");
+            }
+            "session_hmac_sha256" => {
+                let key = self.given("session_key").to_owned().into();
+                assert_eq!(session_signature(&key, self.given("message")), self.text("/expect/hex"), "{id}");
+            }
+            "session_decrypt" | "session_decrypt_reject" => {
+                let key = self.given("session_key").to_owned().into();
+                let sealed = Sealed::decode(self.given("encrypted_data"), self.given("iv"));
+                let opened = sealed.ok().and_then(|sealed| sealed.open(&key, self.given("app_id")).ok());
+                let accept = self.text("/kind") == "session_decrypt" && self.0["expect"]["accept"] != false;
+                assert_eq!(opened.is_some(), accept, "{id}");
+            }
+            kind => return OTHER_PROTOCOLS.contains(&kind),
         }
         true
     }

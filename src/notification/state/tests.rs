@@ -19,6 +19,7 @@ fn row() -> Model {
         unionid: None,
         session_key: None,
         session_key_at: None,
+        unfollowed_at: None,
         created_at: NOW,
     };
     draft(Draft {
@@ -53,7 +54,7 @@ fn each_answer_has_its_next_state() {
     let accepted = next(&Came::Accepted { message_id: None });
     assert_eq!((accepted.state, accepted.credit), (State::Accepted, CreditEffect::Keep));
 
-    let unknown = next(&Came::Unknown { problem: "time-out".into() });
+    let unknown = next(&Came::Unknown { problem: "time-out".into(), recognised: false });
     assert_eq!((unknown.state, unknown.due_at), (State::Unsure, NOW + delivery().unsure_deadline));
 
     let no_credit = next(&refused(43101));
@@ -121,6 +122,37 @@ fn a_receipt_never_moves_what_is_settled() {
     assert!(takes_receipt(State::Failed, Some(Reason::UnknownOutcome), false));
     assert!(takes_receipt(State::Pending, None, true));
     assert!(!takes_receipt(State::Pending, None, false));
+}
+
+#[test]
+fn a_recognised_message_is_repeated_at_once_for_nine_minutes() {
+    let came = Came::Unknown { problem: "time-out".into(), recognised: true };
+    let first = Model { first_attempt_at: Some(NOW), ..row() };
+    let after = |minutes: u64| after_call(&first, &came, NOW + Duration::from_secs(minutes * 60), &delivery(), 0.5);
+    let next = after(0);
+    assert_eq!((next.state, next.outcome, next.attempts_used), (State::Pending, Outcome::Unsure, 1));
+    assert!(next.due_at > NOW && next.due_at <= NOW + delivery().back_off_initial);
+    assert_eq!(after(8).state, State::Pending);
+    assert_eq!(after(9).state, State::Unsure, "then the rule's policy decides");
+
+    // Neither a pause that would end too late nor the last attempt is a repeat.
+    let slow = Model { attempts_used: 6, ..first.clone() };
+    let delivery = Delivery { back_off_initial: Duration::from_mins(10), ..delivery() };
+    assert_eq!(after_call(&slow, &came, NOW, &delivery, 1.0).state, State::Unsure);
+    let last = Model { attempts_used: delivery.max_attempts - 1, ..first.clone() };
+    assert_eq!(after_call(&last, &came, NOW, &delivery, 0.5).state, State::Unsure);
+    assert_eq!(after_call(&row(), &came, NOW, &delivery, 0.5).state, State::Unsure, "its first call is not known");
+}
+
+#[test]
+fn a_repeat_that_wechat_would_not_recognise_is_not_made_against_the_policy() {
+    let late = NOW + RECOGNISED_FOR;
+    let second = Model { first_attempt_at: Some(NOW), attempt_number: 2, ..row() };
+    assert!(is_too_late_to_repeat(&second, late));
+    assert!(!is_too_late_to_repeat(&second, NOW));
+    assert!(!is_too_late_to_repeat(&Model { attempt_number: 1, ..second.clone() }, late));
+    assert!(!is_too_late_to_repeat(&Model { replays: 1, ..second.clone() }, late));
+    assert!(!is_too_late_to_repeat(&Model { unsure: Unsure::AtLeastOnce, ..second }, late));
 }
 
 proptest! {
