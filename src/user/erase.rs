@@ -64,7 +64,7 @@ pub async fn revoke(
     let known: Vec<_> = REVOCABLE.iter().filter(|(code, ..)| codes.iter().any(|said| said == code)).collect();
     for column in known.iter().flat_map(|(.., columns)| *columns) {
         user::Entity::update_many()
-            .col_expr(*column, Expr::value(Option::<String>::None))
+            .col_expr(*column, Expr::null())
             .col_expr(user::Column::UpdatedAt, Expr::value(now))
             .filter(user::Column::Id.eq(identity.user_id))
             .exec(tx)
