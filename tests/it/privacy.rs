@@ -30,7 +30,7 @@ async fn dump(world: &World) -> String {
             _ => format!("SELECT row_to_json(t)::text AS line FROM \"{table}\" t"),
         };
         for line in column(world, &rows, "line").await {
-            text.push_str(&format!("{table}: {line}\n"));
+            text.extend([table.as_str(), ": ", &line, "\n"]);
         }
     }
     text

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 const VECTORS: &str = include_str!("../vectors/crypto-vectors.json");
 
-/// Kinds of protocols that Magpie does not speak: WeCom's URL check, and the API security mode.
+/// Kinds of protocols that Magpie does not speak: the URL check of WeChat at work, and the API security mode.
 const OTHER_PROTOCOLS: &[&str] = &["url_verify_encrypted", "api_security_request"];
 
 struct Vector(Value);

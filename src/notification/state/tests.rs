@@ -81,7 +81,7 @@ fn what_is_not_the_messages_fault_costs_no_attempt() {
     let free = [
         refused(43108),
         Came::Limited { refusal: Refusal::new(45009, "no"), limit: Limit::Day },
-        Came::Limited { refusal: Refusal::new(45009, "no"), limit: Limit::Window(Duration::from_secs(60)) },
+        Came::Limited { refusal: Refusal::new(45009, "no"), limit: Limit::Window(Duration::from_mins(1)) },
         refused(45011),
         refused(40164),
         refused(43107),
