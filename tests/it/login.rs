@@ -157,7 +157,7 @@ async fn every_refusal_of_wechat_has_its_own_answer(#[values(Kind::Sqlite, Kind:
     }
     fault(json!({ "body": "<html>502 Bad Gateway</html>" })).await.problem(502, "wechat_bad_answer");
     fault(json!({ "status": 502, "body": "" })).await.problem(502, "wechat_bad_answer");
-    fault(json!({ "truncate": 20 })).await;
+    fault(json!({ "truncate": 20 })).await.problem(504, "wechat_timeout");
     fault(json!({ "drop": "after" })).await.problem(504, "wechat_timeout");
     fault(json!({ "delay_ms": 900 })).await.problem(504, "wechat_timeout");
     // After all that the next login works.
