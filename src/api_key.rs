@@ -1,5 +1,10 @@
 //! API keys of business systems and operators: opaque, hashed at rest, with scopes.
 
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+};
+
 use entity::{ApiKeyId, Timestamp, api_key as row, api_key::Scopes};
 use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, sea_query::OnConflict};
 use secrecy::{ExposeSecret, SecretString};
@@ -8,6 +13,7 @@ use uuid::Uuid;
 use crate::{
     context::Context,
     error::{Code, Error, FieldError},
+    revision::{self, Of, Remembered},
     secret::{base64_url, hex, hmac_sha256, random, sha256},
 };
 
@@ -88,11 +94,14 @@ async fn insert(
         revoked_at: Set(None),
         last_used_at: Set(None),
     };
+    let tx = ctx.db.begin().await?;
     row::Entity::insert(model)
         .on_conflict(OnConflict::column(row::Column::Id).do_nothing().to_owned())
         .try_insert()
-        .exec_without_returning(ctx.db.write())
+        .exec_without_returning(&tx)
         .await?;
+    revision::raise(&tx, Of::ApiKey).await?;
+    tx.commit().await?;
     // Standard Webhooks: the prefix and the secret in standard base64.
     let signing_secret = {
         use base64::{Engine, engine::general_purpose::STANDARD};
@@ -115,23 +124,45 @@ fn check_scopes(scopes: &[String]) -> Result<(), Error> {
     Ok(())
 }
 
-/// The key's row, if it is known, not expired and not revoked.
+/// Every key by its hash.
+type Keys = HashMap<Vec<u8>, row::Model>;
+
+/// When this node last wrote down that a key was used.
+#[derive(Default)]
+struct Used(Mutex<HashMap<ApiKeyId, Timestamp>>);
+
+/// The key's row, if it is known, not expired and not revoked on any node.
 pub async fn authenticate(ctx: &Context, key: &str) -> Result<row::Model, Error> {
     let now = ctx.clock.now();
-    let found = row::Entity::find()
-        .filter(row::Column::Hash.eq(sha256(key.as_bytes()).to_vec()))
-        .one(ctx.db.read())
-        .await?
+    let revisions = revision::now(ctx).await?;
+    let keys = ctx.memory::<Remembered<Keys>>().get((Of::ApiKey, &revisions), all(ctx)).await?;
+    let found = keys
+        .get(sha256(key.as_bytes()).as_slice())
         .filter(|row| row.revoked_at.is_none() && row.expires_at.is_none_or(|end| end > now))
         .ok_or(Error::new(Code::InvalidApiKey))?;
-    if found.last_used_at.is_none_or(|at| now.since(at) >= LAST_USED_STEP) {
+    if was_not_used_lately(ctx, found, now) {
         row::Entity::update_many()
             .set(row::ActiveModel { last_used_at: Set(Some(now)), ..Default::default() })
             .filter(row::Column::Id.eq(found.id))
             .exec(ctx.db.write())
             .await?;
     }
-    Ok(found)
+    Ok(found.clone())
+}
+
+async fn all(ctx: &Context) -> Result<Keys, Error> {
+    Ok(row::Entity::find().all(ctx.db.read()).await?.into_iter().map(|row| (row.hash.clone(), row)).collect())
+}
+
+fn was_not_used_lately(ctx: &Context, key: &row::Model, now: Timestamp) -> bool {
+    let used = ctx.memory::<Used>();
+    let mut used = used.0.lock().unwrap_or_else(PoisonError::into_inner);
+    let last = used.get(&key.id).copied().or(key.last_used_at);
+    let lately = last.is_some_and(|at| now.since(at) < LAST_USED_STEP);
+    if !lately {
+        used.insert(key.id, now);
+    }
+    !lately
 }
 
 /// Whether the key may do what `scope` names.

@@ -12,10 +12,16 @@ use sea_orm::{
     sea_query::{ExprTrait, OnConflict},
 };
 
-use crate::{config::App, context::Context, error::Error};
+use crate::{
+    config::App,
+    context::Context,
+    error::Error,
+    revision::{self, Of},
+};
 
 /// Makes sure that every configured app has its row.
 pub async fn register(ctx: &Context) -> Result<(), Error> {
+    let tx = ctx.db.begin().await?;
     for app in ctx.apps().iter() {
         let model = row::ActiveModel {
             app_id: Set(app.app_id.clone()),
@@ -28,10 +34,11 @@ pub async fn register(ctx: &Context) -> Result<(), Error> {
         row::Entity::insert(model)
             .on_conflict(OnConflict::column(row::Column::AppId).do_nothing().to_owned())
             .try_insert()
-            .exec_without_returning(ctx.db.write())
+            .exec_without_returning(&tx)
             .await?;
     }
-    Ok(())
+    revision::raise(&tx, Of::Pause).await?;
+    Ok(tx.commit().await?)
 }
 
 /// The configured apps with what the nodes know about them, in the configuration's order.
@@ -57,6 +64,7 @@ pub async fn pause(
         .exec(db)
         .await?;
     if paused.rows_affected > 0 {
+        revision::raise(db, Of::Pause).await?;
         tracing::warn!(app.id = app_id, because, "app.paused");
     }
     Ok(())
@@ -74,28 +82,31 @@ pub async fn pause_by_hand(ctx: &Context, app_id: &str, until: Option<Timestamp>
     if because.trim().is_empty() || because.chars().count() > 500 {
         return Err(Error::field("/because", "must be 1 to 500 characters"));
     }
-    pause(ctx.db.write(), app_id, until.unwrap_or(now + WITHOUT_END), because, None).await
+    let tx = ctx.db.begin().await?;
+    pause(&tx, app_id, until.unwrap_or(now + WITHOUT_END), because, None).await?;
+    Ok(tx.commit().await?)
 }
 
 /// The quota of the day is still gone: the pause goes on, its cause stays.
-pub async fn pause_for_quota(db: &impl ConnectionTrait, app_id: &str, until: Timestamp) -> Result<(), Error> {
+pub async fn pause_for_quota(ctx: &Context, app_id: &str, until: Timestamp) -> Result<(), Error> {
+    let tx = ctx.db.begin().await?;
     row::Entity::update_many()
         .set(row::ActiveModel { paused_until: Set(Some(until)), ..Default::default() })
         .filter(row::Column::AppId.eq(app_id))
         .filter(row::Column::PausedBy.eq(PausedBy::Quota))
-        .exec(db)
+        .exec(&tx)
         .await?;
-    Ok(())
+    revision::raise(&tx, Of::Pause).await?;
+    Ok(tx.commit().await?)
 }
 
 /// Apps that waited for an access token are tried at once: their configuration was loaded again.
 pub async fn retry_tokens(ctx: &Context) -> Result<(), Error> {
     for (app, row) in all(ctx).await? {
         if row.paused_by == Some(PausedBy::Token) {
-            resume(ctx.db.write(), &app.app_id).await?;
+            resume(ctx, &app.app_id).await?;
         }
     }
-    ctx.wake.delivery.notify_one();
     Ok(())
 }
 
@@ -106,8 +117,12 @@ pub fn is_awake(row: &row::Model, now: Timestamp) -> bool {
 }
 
 /// Messages of the app are claimed again.
-pub async fn resume(db: &impl ConnectionTrait, app_id: &str) -> Result<(), Error> {
-    set_pause(None, None, None).filter(row::Column::AppId.eq(app_id)).exec(db).await?;
+pub async fn resume(ctx: &Context, app_id: &str) -> Result<(), Error> {
+    let tx = ctx.db.begin().await?;
+    set_pause(None, None, None).filter(row::Column::AppId.eq(app_id)).exec(&tx).await?;
+    revision::raise(&tx, Of::Pause).await?;
+    tx.commit().await?;
+    ctx.wake.delivery.ring(app_id);
     tracing::info!(app.id = app_id, "app.resumed");
     Ok(())
 }

@@ -11,7 +11,7 @@
 pub mod report;
 pub mod withdrawal;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use entity::{
     ConsentId, IdentityId, NotificationId, Timestamp,
@@ -22,14 +22,20 @@ use sea_orm::{
     ActiveValue::Set,
     ColumnTrait, ConnectionTrait, DatabaseTransaction, DbBackend, EntityTrait, ExprTrait, QueryFilter, QueryOrder,
     QuerySelect,
-    sea_query::{Condition, Expr, LockType},
+    sea_query::{Expr, LockType},
 };
 use uuid::Uuid;
 
-use crate::error::Error;
+use crate::{
+    database::rows::{Rows, padded, portions},
+    error::Error,
+};
 
 /// WeChat keeps no more for a user and template, and neither do we (abuse by a made-up report).
 pub const MOST_CREDITS: i32 = 100;
+
+/// Entries of one insert; a bound value per column stays far below what the databases take.
+const ENTRIES_A_STATEMENT: usize = 512;
 
 /// One message that needs a credit.
 pub struct Want {
@@ -70,9 +76,9 @@ pub async fn reserve(tx: &DatabaseTransaction, wants: &[Want], now: Timestamp) -
         };
         granted.push(grant);
     }
-    for (row, taken) in balances.values().filter(|(_, taken)| *taken > 0) {
-        change(tx, row.identity_id, &row.template_id, -taken, now).await?;
-    }
+    let taken = balances.values().filter(|(_, taken)| *taken > 0);
+    let deltas = taken.map(|(row, taken)| (row.identity_id, row.template_id.as_str(), -taken));
+    change_all(tx, deltas, now).await?;
     write(tx, entries).await?;
     Ok(granted)
 }
@@ -107,11 +113,14 @@ pub async fn give_back(tx: &DatabaseTransaction, rows: &[&notification::Model], 
     }
     lock(tx, holding.iter().map(|row| (row.identity_id, row.template_id.as_str()))).await?;
     let mut entries = Vec::new();
+    let mut deltas: BTreeMap<_, i32> = BTreeMap::new();
     for row in &holding {
         let want = Want { identity_id: row.identity_id, template_id: row.template_id.clone(), notification_id: row.id };
-        change(tx, row.identity_id, &row.template_id, 1, now).await?;
+        *deltas.entry((row.identity_id, row.template_id.as_str())).or_default() += 1;
         entries.push(delivery_entry(&want, Kind::Returned, 1, now));
     }
+    let deltas = deltas.into_iter().map(|((identity_id, template_id), delta)| (identity_id, template_id, delta));
+    change_all(tx, deltas, now).await?;
     write(tx, entries).await
 }
 
@@ -177,18 +186,39 @@ async fn lock<'a>(
     if pairs.is_empty() {
         return Ok(Balances::new());
     }
-    let any = pairs.iter().fold(Condition::any(), |any, (identity_id, template_id)| {
-        any.add(credit::Column::IdentityId.eq(*identity_id).and(credit::Column::TemplateId.eq(*template_id)))
-    });
+    let mut templates: Vec<_> = pairs.iter().map(|(_, template_id)| *template_id).collect();
+    templates.sort_unstable();
+    templates.dedup();
+    // Another template of the same person may be locked along with it, which does no harm.
     let mut query = credit::Entity::find()
-        .filter(any)
+        .filter(credit::Column::IdentityId.is_in(padded(pairs.iter().map(|(identity_id, _)| *identity_id))))
+        .filter(credit::Column::TemplateId.is_in(padded(templates)))
         .order_by_asc(credit::Column::IdentityId)
         .order_by_asc(credit::Column::TemplateId);
     if tx.get_database_backend() == DbBackend::Postgres {
         query = query.lock(LockType::Update);
     }
-    let rows = query.all(tx).await?;
-    Ok(rows.into_iter().map(|row| ((row.identity_id, row.template_id.clone()), (row, 0))).collect())
+    let rows = query.all(tx).await?.into_iter();
+    let wanted = rows.filter(|row| pairs.binary_search(&(row.identity_id, row.template_id.as_str())).is_ok());
+    Ok(wanted.map(|row| ((row.identity_id, row.template_id.clone()), (row, 0))).collect())
+}
+
+/// Changes several balances at once; each is named once.
+async fn change_all<'a>(
+    tx: &DatabaseTransaction,
+    deltas: impl Iterator<Item = (IdentityId, &'a str, i32)>,
+    now: Timestamp,
+) -> Result<(), Error> {
+    let mut rows = Rows::of(&["v_identity_id", "v_template_id", "v_delta", "v_now"]);
+    for (identity_id, template_id, delta) in deltas {
+        rows.push([identity_id.into(), template_id.into(), delta.into(), now.into()]);
+    }
+    if !rows.is_empty() {
+        let sql = "UPDATE credit SET credits = credits + v_delta, updated_at = v_now FROM v \
+                   WHERE identity_id = v_identity_id AND template_id = v_template_id";
+        tx.execute_raw(rows.statement(tx.get_database_backend(), sql)).await?;
+    }
+    Ok(())
 }
 
 async fn change(
@@ -209,8 +239,8 @@ async fn change(
 }
 
 async fn write(tx: &DatabaseTransaction, entries: Vec<entry::ActiveModel>) -> Result<(), Error> {
-    if !entries.is_empty() {
-        entry::Entity::insert_many(entries).exec_without_returning(tx).await?;
+    for portion in portions(entries, ENTRIES_A_STATEMENT) {
+        entry::Entity::insert_many(portion).exec_without_returning(tx).await?;
     }
     Ok(())
 }

@@ -3,9 +3,9 @@
 
 use std::{
     any::{Any, TypeId},
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     ops::Deref,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, Mutex, PoisonError, RwLock},
 };
 
 use tokio::sync::Notify;
@@ -39,10 +39,63 @@ pub struct Parts {
 /// costs time.
 #[derive(Default)]
 pub struct Wake {
-    /// Something may be sent.
-    pub delivery: Notify,
+    /// Something of an app may be sent.
+    pub delivery: Bell,
     /// A callback was stored.
     pub callbacks: Notify,
+}
+
+/// A bell that remembers for which apps it was rung.
+#[derive(Default)]
+pub struct Bell {
+    rung: Mutex<Rung>,
+    here: Notify,
+    others: Notify,
+}
+
+/// For whom a bell was rung.
+#[derive(Debug, Default)]
+pub struct Rung {
+    pub all: bool,
+    pub apps: HashSet<String>,
+}
+
+impl Bell {
+    /// Rings for one app, also on the other nodes.
+    pub fn ring(&self, app_id: &str) {
+        self.ring_here(|rung| rung.apps.extend([app_id.to_owned()]));
+        self.others.notify_one();
+    }
+
+    /// Rings for all apps, on this node only: another one rang, or nothing new is to be told.
+    pub fn ring_all_here(&self) {
+        self.ring_here(|rung| rung.all = true);
+    }
+
+    /// Rings for one app on this node only: what became free here is of no use elsewhere.
+    pub fn ring_app_here(&self, app_id: &str) {
+        self.ring_here(|rung| rung.apps.extend([app_id.to_owned()]));
+    }
+
+    fn ring_here(&self, note: impl FnOnce(&mut Rung)) {
+        note(&mut self.rung.lock().unwrap_or_else(PoisonError::into_inner));
+        self.here.notify_one();
+    }
+
+    /// Waits until it was rung on this node.
+    pub async fn heard(&self) {
+        self.here.notified().await;
+    }
+
+    /// Waits until it was rung for the other nodes, too.
+    pub async fn heard_for_others(&self) {
+        self.others.notified().await;
+    }
+
+    /// For whom it was rung since the last time.
+    pub fn take(&self) -> Rung {
+        std::mem::take(&mut *self.rung.lock().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 impl Context {

@@ -1,5 +1,7 @@
 //! Connections: one pool on PostgreSQL; on SQLite one writer and a pool of readers.
 
+pub mod rows;
+
 use std::time::Duration;
 
 use entity::Timestamp;
@@ -50,6 +52,11 @@ impl Database {
     pub async fn begin(&self) -> Result<DatabaseTransaction, DbErr> {
         let sqlite_transaction_mode = self.is_sqlite().then_some(SqliteTransactionMode::Immediate);
         self.write.begin_with_options(TransactionOptions { sqlite_transaction_mode, ..Default::default() }).await
+    }
+
+    /// How many transactions that write are worth having at the same time: SQLite has one writer.
+    pub fn writers(&self) -> usize {
+        if self.is_sqlite() { 1 } else { 2 }
     }
 
     pub fn is_sqlite(&self) -> bool {

@@ -10,15 +10,18 @@
 
 mod plan;
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
 
 use entity::{
     EventId, NotificationId, RuleId, Timestamp, UserId, event as row,
     notification::{self, Reason, State},
 };
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait, DatabaseTransaction, EntityTrait, ExprTrait, IntoActiveModel, QueryFilter,
-    QuerySelect, SqlErr, sea_query::Condition,
+    ColumnTrait, DatabaseTransaction, EntityTrait, IntoActiveModel, QueryFilter, QuerySelect, TryInsertResult,
+    sea_query::OnConflict,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
@@ -26,13 +29,18 @@ use uuid::Uuid;
 
 use crate::{
     context::Context,
+    database::rows::{padded, portions},
     error::{Code, Error, FieldError},
-    rule,
+    group::{Group, Limits},
+    notification::claim::begin_attempts,
+    pause, revision, rule,
     secret::sha256,
 };
 
 /// How often an acceptance is tried again when another node takes the same event at the same moment.
-const RACES: usize = 3;
+const RACES: usize = 4;
+/// Rows of one insert; a bound value per column stays far below what the databases take.
+const NOTIFICATIONS_A_STATEMENT: usize = 256;
 
 /// An event as a business system tells it (CloudEvents 1.0 names).
 #[derive(Clone, Debug, Serialize)]
@@ -74,120 +82,130 @@ pub struct Accepted {
     pub outcomes: Vec<Outcome>,
 }
 
-/// Accepts events; the answers are in their order. Events that come together share one transaction.
-pub async fn accept(ctx: &Context, events: &[Incoming]) -> Vec<Result<Accepted, Error>> {
-    let mut race = 0;
-    loop {
-        match try_accept(ctx, events).await {
-            Ok(answers) => {
-                ctx.wake.delivery.notify_one();
-                return answers;
-            }
-            Err(error) if race < RACES && is_race(&error) => race += 1,
-            Err(error) => {
-                let error: Error = error.into();
-                return events.iter().map(|_| Err(error.clone())).collect();
-            }
+/// Events that are accepted together.
+#[derive(Default)]
+struct Events(Arc<Group<Incoming, Accepted>>);
+
+/// Events of one transaction at most.
+const MOST_TOGETHER: usize = 64;
+
+/// Accepts events; the answers are in their order. Events that wait at the same time share a
+/// transaction, whoever sent them.
+pub async fn accept(ctx: &Context, events: Vec<Incoming>) -> Vec<Result<Accepted, Error>> {
+    let checked: Vec<_> = events.iter().map(check).collect();
+    let sound = events.into_iter().zip(&checked).filter(|(_, checked)| checked.is_ok()).map(|(event, _)| event);
+    let writer = ctx.clone();
+    let write = move |events: Vec<Arc<Incoming>>| {
+        let ctx = writer.clone();
+        async move { accept_together(&ctx, &events).await }
+    };
+    let limits = Limits { most: MOST_TOGETHER, at_once: ctx.db.writers() };
+    let mut answers = ctx.memory::<Events>().0.join_all(sound.collect(), limits, write).await.into_iter();
+    checked
+        .into_iter()
+        .map(|checked| checked.and_then(|()| answers.next().unwrap_or_else(|| Err(Error::new(Code::Internal)))))
+        .collect()
+}
+
+async fn accept_together(ctx: &Context, events: &[Arc<Incoming>]) -> Result<Vec<Result<Accepted, Error>>, Error> {
+    // Most events are new, so they are looked for only when one turns out not to be.
+    let mut look_first = false;
+    for _ in 0..RACES {
+        if let Some(answers) = try_accept(ctx, events, look_first).await? {
+            return Ok(answers);
         }
+        look_first = true;
     }
+    Err(Error::new(Code::Internal)
+        .because("the same events were told on other nodes at the same moment, again and again"))
 }
 
-enum Failure {
-    Database(sea_orm::DbErr),
-    Other(Error),
-}
-
-impl From<sea_orm::DbErr> for Failure {
-    fn from(error: sea_orm::DbErr) -> Self {
-        Self::Database(error)
-    }
-}
-
-impl From<Error> for Failure {
-    fn from(error: Error) -> Self {
-        Self::Other(error)
-    }
-}
-
-impl From<Failure> for Error {
-    fn from(failure: Failure) -> Self {
-        match failure {
-            Failure::Database(error) => error.into(),
-            Failure::Other(error) => error,
-        }
-    }
-}
-
-/// Another transaction inserted the same event between our look and our insert.
-fn is_race(failure: &Failure) -> bool {
-    matches!(failure, Failure::Database(error) if matches!(error.sql_err(), Some(SqlErr::UniqueConstraintViolation(_))))
-}
-
-async fn try_accept(ctx: &Context, events: &[Incoming]) -> Result<Vec<Result<Accepted, Error>>, Failure> {
+/// None when one of the events is stored already and was not looked for, or was stored just now.
+async fn try_accept(
+    ctx: &Context,
+    events: &[Arc<Incoming>],
+    look_first: bool,
+) -> Result<Option<Vec<Result<Accepted, Error>>>, Error> {
     let now = ctx.clock.now();
+    let revisions = revision::now(ctx).await?;
+    let (rules, pauses) = (rule::current(ctx, &revisions).await?, pause::current(ctx, &revisions).await?);
     let tx = ctx.db.begin().await?;
-    let known = known(&tx, events).await?;
-    let mut answers: Vec<Option<Result<Accepted, Error>>> = Vec::with_capacity(events.len());
-    let mut in_batch = HashSet::new();
+    let known = if look_first { known(&tx, events).await? } else { HashMap::new() };
+    let mut first = HashMap::new();
     let mut fresh = Vec::new();
     for (index, event) in events.iter().enumerate() {
-        let key = (event.source.as_str(), event.id.as_str());
-        if let Some(row) = known.get(&(event.source.clone(), event.id.clone())) {
-            answers.push(Some(repeat(row, event)));
-        } else if let Err(error) = check(event) {
-            answers.push(Some(Err(error)));
-        } else {
-            answers.push(None);
-            if in_batch.insert(key) {
-                fresh.push((index, event));
-            }
+        let key = key(event);
+        if !known.contains_key(&key) && !first.contains_key(&key) {
+            first.insert(key, (index, fresh.len()));
+            fresh.push((EventId(Uuid::now_v7()), &**event));
         }
     }
-    let rules = rule::current(ctx, &tx).await?;
-    let drafts: Vec<_> = fresh.iter().map(|(_, event)| (EventId(Uuid::now_v7()), *event)).collect();
-    let planned = plan::plan(ctx, &tx, &rules, &drafts, now).await?;
-    let mut event_rows = Vec::new();
-    let mut notification_rows = Vec::new();
-    for (((index, event), (id, _)), plan) in fresh.iter().zip(&drafts).zip(planned) {
-        event_rows.push(model(*id, event, &plan.outcomes, now));
-        notification_rows.extend(plan.notifications);
-        answers[*index] = Some(Ok(Accepted { event_id: *id, duplicate: false, outcomes: plan.outcomes }));
+    let planned = plan::plan(ctx, &tx, plan::Now { rules: &rules, pauses: &pauses, at: now }, &fresh).await?;
+    let stored: Vec<_> =
+        fresh.iter().zip(&planned.plans).map(|((id, event), plan)| model(*id, event, &plan.outcomes, now)).collect();
+    if !insert_events(&tx, &stored).await? {
+        return Ok(None);
     }
-    insert(&tx, event_rows, notification_rows).await?;
+    insert_notifications(&tx, &planned, now).await?;
     tx.commit().await?;
-    Ok(answers.into_iter().enumerate().map(|(index, answer)| answer.unwrap_or_else(|| again(events, index))).collect())
+    planned.send(ctx);
+    let answer = |(index, event): (usize, &Arc<Incoming>)| match known.get(&key(event)) {
+        Some(row) => repeat(row, event),
+        None => {
+            let (told_by, place) = first[&key(event)];
+            // The second of two in one transaction finds the first already here.
+            Ok(Accepted { duplicate: told_by != index, ..repeat(&stored[place], event)? })
+        }
+    };
+    Ok(Some(events.iter().enumerate().map(answer).collect()))
 }
 
-/// The same event twice in one batch: the caller is asked to send the second one by itself.
-fn again(events: &[Incoming], index: usize) -> Result<Accepted, Error> {
-    let event = &events[index];
-    Err(Error::field("/id", format!("{} of {} is in this batch twice", event.id, event.source)))
+fn key(event: &Incoming) -> (&str, &str) {
+    (&event.source, &event.id)
 }
 
-async fn insert(
-    tx: &DatabaseTransaction,
-    events: Vec<row::ActiveModel>,
-    notifications: Vec<notification::Model>,
-) -> Result<(), sea_orm::DbErr> {
-    if !events.is_empty() {
-        row::Entity::insert_many(events).exec_without_returning(tx).await?;
+/// Whether all of them were new.
+async fn insert_events(tx: &DatabaseTransaction, events: &[row::Model]) -> Result<bool, Error> {
+    let mut events = events.to_vec();
+    // In one order, so that two transactions wait for each other instead of deadlocking.
+    events.sort_unstable_by(|a, b| (&a.source, &a.source_id).cmp(&(&b.source, &b.source_id)));
+    for portion in portions(events, MOST_TOGETHER) {
+        let (wanted, rows) = (portion.len(), portion.into_iter().map(IntoActiveModel::into_active_model));
+        let once = OnConflict::columns([row::Column::Source, row::Column::SourceId]).do_nothing().to_owned();
+        let inserted = row::Entity::insert_many(rows).on_conflict(once).try_insert().exec_without_returning(tx).await?;
+        if !matches!(inserted, TryInsertResult::Inserted(count) if usize::try_from(count).is_ok_and(|count| count == wanted))
+        {
+            return Ok(false);
+        }
     }
-    if !notifications.is_empty() {
-        let rows = notifications.into_iter().map(IntoActiveModel::into_active_model);
+    Ok(true)
+}
+
+async fn insert_notifications(tx: &DatabaseTransaction, planned: &plan::Planned, now: Timestamp) -> Result<(), Error> {
+    let rows: Vec<_> = planned.plans.iter().flat_map(|plan| &plan.notifications).cloned().collect();
+    let begun = rows.iter().filter(|row| row.state == State::Sending).map(|row| (row.id, row.attempt_number)).collect();
+    for portion in portions(rows, NOTIFICATIONS_A_STATEMENT) {
+        let rows = portion.into_iter().map(IntoActiveModel::into_active_model);
         notification::Entity::insert_many(rows).exec_without_returning(tx).await?;
     }
-    Ok(())
+    begin_attempts(tx, begun, now).await
 }
 
-async fn known(
+async fn known<'a>(
     tx: &DatabaseTransaction,
-    events: &[Incoming],
-) -> Result<HashMap<(String, String), row::Model>, sea_orm::DbErr> {
-    let any = events.iter().fold(Condition::any(), |any, event| {
-        any.add(row::Column::Source.eq(&event.source).and(row::Column::SourceId.eq(&event.id)))
-    });
-    let rows = row::Entity::find().filter(any).all(tx).await?;
-    Ok(rows.into_iter().map(|row| ((row.source.clone(), row.source_id.clone()), row)).collect())
+    events: &'a [Arc<Incoming>],
+) -> Result<HashMap<(&'a str, &'a str), row::Model>, Error> {
+    let sources = padded(events.iter().map(|event| event.source.as_str()).collect::<BTreeSet<_>>());
+    let rows = row::Entity::find()
+        .filter(row::Column::Source.is_in(sources))
+        .filter(row::Column::SourceId.is_in(padded(events.iter().map(|event| event.id.as_str()))))
+        .all(tx)
+        .await?;
+    let find = |event: &'a Arc<Incoming>| {
+        let row = rows.iter().find(|row| (row.source.as_str(), row.source_id.as_str()) == key(event))?;
+        Some((key(event), row.clone()))
+    };
+    Ok(events.iter().filter_map(find).collect())
 }
 
 fn repeat(row: &row::Model, event: &Incoming) -> Result<Accepted, Error> {
@@ -228,17 +246,17 @@ fn body_hash(event: &Incoming) -> Vec<u8> {
     sha256(body.as_bytes()).to_vec()
 }
 
-fn model(id: EventId, event: &Incoming, outcomes: &[Outcome], now: Timestamp) -> row::ActiveModel {
-    row::ActiveModel {
-        id: Set(id),
-        source: Set(event.source.clone()),
-        source_id: Set(event.id.clone()),
-        event_type: Set(event.event_type.clone()),
-        time: Set(event.time.unwrap_or(now)),
-        data: Set(event.data.clone()),
-        body_hash: Set(body_hash(event)),
-        outcomes: Set(serde_json::to_value(outcomes).unwrap_or_default()),
-        created_at: Set(now),
+fn model(id: EventId, event: &Incoming, outcomes: &[Outcome], now: Timestamp) -> row::Model {
+    row::Model {
+        id,
+        source: event.source.clone(),
+        source_id: event.id.clone(),
+        event_type: event.event_type.clone(),
+        time: event.time.unwrap_or(now),
+        data: event.data.clone(),
+        body_hash: body_hash(event),
+        outcomes: serde_json::to_value(outcomes).unwrap_or_default(),
+        created_at: now,
     }
 }
 

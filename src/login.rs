@@ -15,7 +15,7 @@ mod record;
 
 use std::{sync::Arc, time::Duration};
 
-use entity::{SessionId, Timestamp, UserId, session as session_row};
+use entity::{Timestamp, UserId, session as session_row};
 use moka::future::Cache;
 use sea_orm::EntityTrait;
 
@@ -23,6 +23,7 @@ use crate::{
     config::{App, Kind},
     context::Context,
     error::{Code, Error},
+    group::{Group, Limits},
     session::{self, Tokens},
     wechat::{self, login::CodeSession},
     wechat_problem,
@@ -47,8 +48,8 @@ pub struct LoggedIn {
 }
 
 /// What code2Session told, to be stored.
-pub struct NewLogin<'a> {
-    pub app: &'a App,
+pub struct NewLogin {
+    pub app_id: String,
     pub wechat: CodeSession,
     pub code_mac: Vec<u8>,
     /// When the call began: of two logins the later one's `session_key` is the valid one.
@@ -57,9 +58,16 @@ pub struct NewLogin<'a> {
 
 #[derive(Clone)]
 struct Done {
-    session: SessionId,
+    session: session_row::Model,
     is_new: bool,
 }
+
+/// Logins that are stored together.
+#[derive(Default)]
+struct Logins(Arc<Group<NewLogin, (session_row::Model, bool)>>);
+
+/// Logins of one transaction at most.
+const MOST_TOGETHER: usize = 64;
 
 /// Logins of the last minute on this node, and those under way: equal codes share one call.
 struct Recent(Cache<Vec<u8>, Done>);
@@ -78,12 +86,15 @@ pub async fn log_in(ctx: &Context, app_id: &str, code: &str) -> Result<LoggedIn,
     }
     let code_mac = ctx.keys.mac("login code", format!("{app_id}\n{code}").as_bytes()).to_vec();
     let recent = ctx.memory::<Recent>();
-    let done = recent
-        .0
-        .try_get_with(code_mac.clone(), exchange(ctx, &app, code, code_mac.clone()))
-        .await
-        .map_err(|error| (*error).clone())?;
-    let row = session_row::Entity::find_by_id(done.session).one(ctx.db.read()).await?;
+    let exchanged = exchange(ctx, &app, code, code_mac.clone());
+    let entry = recent.0.entry(code_mac).or_try_insert_with(exchanged).await.map_err(|error| (*error).clone())?;
+    let is_fresh = entry.is_fresh();
+    let done = entry.into_value();
+    let row = if is_fresh {
+        Some(done.session)
+    } else {
+        session_row::Entity::find_by_id(done.session.id).one(ctx.db.read()).await?
+    };
     match row.filter(|row| may_repeat(ctx, row)) {
         Some(row) => Ok(LoggedIn {
             tokens: session::tokens(ctx, &row).await?,
@@ -114,13 +125,18 @@ async fn exchange(ctx: &Context, app: &App, code: &str, code_mac: Vec<u8>) -> Re
     let began_at = ctx.clock.now();
     match ctx.wechat.code_to_session(&app.app_id, app.secret(), code).await {
         Ok(wechat) => {
-            let login = NewLogin { app, wechat, code_mac, began_at };
-            let recorded = record::record(ctx, std::slice::from_ref(&login)).await?;
-            let (session, is_new) = recorded.into_iter().next().ok_or(Error::new(Code::Internal))?;
-            Ok(Done { session: session.id, is_new })
+            let login = NewLogin { app_id: app.app_id.clone(), wechat, code_mac, began_at };
+            let writer = ctx.clone();
+            let write = move |logins: Vec<Arc<NewLogin>>| {
+                let ctx = writer.clone();
+                async move { Ok(record::record(&ctx, &logins).await?.into_iter().map(Ok).collect()) }
+            };
+            let limits = Limits { most: MOST_TOGETHER, at_once: ctx.db.writers() };
+            let (session, is_new) = ctx.memory::<Logins>().0.join(login, limits, write).await?;
+            Ok(Done { session, is_new })
         }
         Err(error) => match made_elsewhere(ctx, &error, &code_mac).await? {
-            Some(session) => Ok(Done { is_new: record::is_first(ctx, &session).await?, session: session.id }),
+            Some(session) => Ok(Done { is_new: record::is_first(ctx, &session).await?, session }),
             None => Err(wechat_problem::of_login(&error)),
         },
     }

@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `state.rs` | the state machine: what an answer, a receipt or the passing of time makes of a row |
 //! | `draft.rs` | a new row |
+//! | `lane.rs` | how many calls of an app may begin now: slots, pace, breaker |
 //! | `claim.rs` | due rows become `sending` under a lease |
 //! | `settle.rs` | what came of the calls, guarded by the lease token |
 //! | `sweep.rs` | leases that ran out, unknown outcomes at their deadline, expiry |
@@ -13,6 +14,7 @@
 pub mod act;
 pub mod claim;
 pub mod draft;
+pub mod lane;
 pub mod sentence;
 pub mod settle;
 pub mod state;

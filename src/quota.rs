@@ -78,14 +78,13 @@ pub async fn resume_where_room(ctx: &Context) -> Result<usize, Error> {
         match quota {
             Some(quota) if quota.remain == 0 => {
                 if over {
-                    app_account::pause_for_quota(ctx.db.write(), &app.app_id, now + FOR_A_LOOK).await?;
+                    app_account::pause_for_quota(ctx, &app.app_id, now + FOR_A_LOOK).await?;
                 }
             }
             // Without an answer the next send finds out, once the time is over.
             None if !over => {}
             _ => {
-                app_account::resume(ctx.db.write(), &app.app_id).await?;
-                ctx.wake.delivery.notify_one();
+                app_account::resume(ctx, &app.app_id).await?;
                 resumed += 1;
             }
         }

@@ -14,10 +14,10 @@ use sea_orm::{
     ActiveValue::Set,
     ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder,
     QuerySelect, TryInsertResult,
-    sea_query::{Condition, Expr, ExprTrait, OnConflict},
+    sea_query::{Condition, Expr, OnConflict},
 };
 
-use crate::{app_account, context::Context, error::Error, notification::state::takes_receipt};
+use crate::{app_account, context::Context, database::rows::padded, error::Error, notification::state::takes_receipt};
 
 /// Candidates looked at for a receipt that names no message.
 const MOST_CANDIDATES: u64 = 50;
@@ -45,13 +45,15 @@ pub async fn match_held_of<'a>(
     settled: impl Iterator<Item = (&'a str, &'a str)>,
     now: Timestamp,
 ) -> Result<(), Error> {
-    let any = settled.fold(Condition::any(), |any, (app_id, openid)| {
-        any.add(row::Column::AppId.eq(app_id).and(row::Column::Openid.eq(openid)))
-    });
-    if any.is_empty() {
+    let (mut apps, openids): (Vec<_>, Vec<_>) = settled.unzip();
+    apps.sort_unstable();
+    apps.dedup();
+    if apps.is_empty() {
         return Ok(());
     }
-    for receipt in held(tx, any, now).await? {
+    let of =
+        Condition::all().add(row::Column::AppId.is_in(padded(apps))).add(row::Column::Openid.is_in(padded(openids)));
+    for receipt in held(tx, of, now).await? {
         apply(tx, &receipt, now).await?;
     }
     Ok(())

@@ -1,11 +1,11 @@
 //! Recipients as business systems name them, and the identities they stand for.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use entity::{UserId, identity, user};
 use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, sea_query::ExprTrait};
 
-use crate::error::Error;
+use crate::{database::rows::padded, error::Error};
 
 /// A reference to a person.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -55,7 +55,7 @@ pub async fn resolve(
     db: &impl ConnectionTrait,
     recipients: impl Iterator<Item = &Recipient>,
 ) -> Result<HashMap<Recipient, Person>, Error> {
-    let recipients: Vec<_> = recipients.collect();
+    let recipients: HashSet<_> = recipients.collect();
     let mut users: HashMap<Recipient, UserId> = HashMap::new();
     by_user_table(db, &recipients, &mut users).await?;
     by_identity_table(db, &recipients, &mut users).await?;
@@ -64,7 +64,7 @@ pub async fn resolve(
     }
     let mut identities: HashMap<UserId, Vec<identity::Model>> = HashMap::new();
     let rows = identity::Entity::find()
-        .filter(identity::Column::UserId.is_in(users.values().copied()))
+        .filter(identity::Column::UserId.is_in(padded(users.values().copied())))
         .order_by_asc(identity::Column::Id)
         .all(db)
         .await?;
@@ -78,7 +78,7 @@ pub async fn resolve(
 /// `usr_…`, whose alias leads to the user it was merged into, and `external:…`.
 async fn by_user_table(
     db: &impl ConnectionTrait,
-    recipients: &[&Recipient],
+    recipients: &HashSet<&Recipient>,
     users: &mut HashMap<Recipient, UserId>,
 ) -> Result<(), Error> {
     let ids = recipients.iter().filter_map(|r| if let Recipient::User(id) = r { Some(*id) } else { None });
@@ -88,7 +88,7 @@ async fn by_user_table(
     if ids.is_empty() && external.is_empty() {
         return Ok(());
     }
-    let wanted = user::Column::Id.is_in(ids).or(user::Column::ExternalId.is_in(external));
+    let wanted = user::Column::Id.is_in(padded(ids)).or(user::Column::ExternalId.is_in(padded(external)));
     for row in user::Entity::find().filter(wanted).all(db).await? {
         let survivor = row.merged_into.unwrap_or(row.id);
         users.insert(Recipient::User(row.id), survivor);
@@ -96,13 +96,13 @@ async fn by_user_table(
             users.insert(Recipient::External(id), survivor);
         }
     }
-    users.retain(|known, _| recipients.contains(&known));
+    users.retain(|known, _| recipients.contains(known));
     Ok(())
 }
 
 async fn by_identity_table(
     db: &impl ConnectionTrait,
-    recipients: &[&Recipient],
+    recipients: &HashSet<&Recipient>,
     users: &mut HashMap<Recipient, UserId>,
 ) -> Result<(), Error> {
     let openids = recipients
@@ -117,14 +117,14 @@ async fn by_identity_table(
     // openid first: it is indexed behind the app, so the apps named are part of the condition.
     let apps = recipients
         .iter()
-        .filter_map(|r| if let Recipient::Openid { app_id, .. } = r { Some(app_id.clone()) } else { None });
-    let by_openid =
-        identity::Column::AppId.is_in(apps.collect::<Vec<_>>()).and(identity::Column::Openid.is_in(openids));
-    let wanted = by_openid.or(identity::Column::Unionid.is_in(unionids));
+        .filter_map(|r| if let Recipient::Openid { app_id, .. } = r { Some(app_id.clone()) } else { None })
+        .collect::<BTreeSet<_>>();
+    let by_openid = identity::Column::AppId.is_in(padded(apps)).and(identity::Column::Openid.is_in(padded(openids)));
+    let wanted = by_openid.or(identity::Column::Unionid.is_in(padded(unionids)));
     for row in identity::Entity::find().filter(wanted).all(db).await? {
         let openid = Recipient::Openid { app_id: row.app_id, openid: row.openid };
         let unionid = row.unionid.map(Recipient::Unionid);
-        for known in [Some(openid), unionid].into_iter().flatten().filter(|known| recipients.contains(&known)) {
+        for known in [Some(openid), unionid].into_iter().flatten().filter(|known| recipients.contains(known)) {
             users.insert(known, row.user_id);
         }
     }

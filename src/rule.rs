@@ -3,18 +3,16 @@
 pub mod check;
 pub mod compiled;
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
-use entity::{RuleId, revision, rule as row};
-use sea_orm::{
-    ActiveModelTrait, ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, ExprTrait, IntoActiveModel,
-    QueryFilter, QueryOrder,
-};
+use entity::{RuleId, rule as row};
+use sea_orm::{ActiveModelTrait, ColumnTrait, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder};
 use uuid::Uuid;
 
 use crate::{
     context::Context,
     error::{Code, Error},
+    revision::{self, Of, Remembered, Revisions},
 };
 use compiled::CompiledRule;
 
@@ -48,7 +46,7 @@ pub async fn create(ctx: &Context, mut definition: Definition) -> Result<row::Mo
     let row = model(RuleId(Uuid::now_v7()), definition, now, now);
     let tx = ctx.db.begin().await?;
     row::Entity::insert(row.clone().into_active_model()).exec_without_returning(&tx).await?;
-    raise_revision(&tx).await?;
+    revision::raise(&tx, Of::Rule).await?;
     tx.commit().await?;
     Ok(row)
 }
@@ -67,7 +65,7 @@ pub async fn replace(ctx: &Context, id: RuleId, mut definition: Definition) -> R
     if changed.rows_affected == 0 {
         return Err(Error::new(Code::NotFound));
     }
-    raise_revision(&tx).await?;
+    revision::raise(&tx, Of::Rule).await?;
     tx.commit().await?;
     Ok(row)
 }
@@ -78,7 +76,7 @@ pub async fn delete(ctx: &Context, id: RuleId) -> Result<(), Error> {
     if row::Entity::delete_by_id(id).exec(&tx).await?.rows_affected == 0 {
         return Err(Error::new(Code::NotFound).detail(format!("There is no rule {id}.")));
     }
-    raise_revision(&tx).await?;
+    revision::raise(&tx, Of::Rule).await?;
     tx.commit().await?;
     Ok(())
 }
@@ -98,39 +96,20 @@ pub async fn list(ctx: &Context, before: Option<RuleId>, limit: u64) -> Result<V
     Ok(query.all(ctx.db.read()).await?)
 }
 
-#[derive(Default)]
-struct Cache(RwLock<Option<(i64, Arc<Vec<CompiledRule>>)>>);
+/// The enabled rules, ready to be applied.
+pub async fn current(ctx: &Context, revisions: &Revisions) -> Result<Arc<Vec<CompiledRule>>, Error> {
+    ctx.memory::<Remembered<Vec<CompiledRule>>>().get((Of::Rule, revisions), read(ctx)).await
+}
 
-/// The enabled rules as they are now, ready to be applied. One small query tells whether the ones in
-/// memory are still right, so that a change on another node counts at once.
-pub async fn current(ctx: &Context, tx: &DatabaseTransaction) -> Result<Arc<Vec<CompiledRule>>, Error> {
-    let revision = revision::Entity::find_by_id("rule").one(tx).await?.map_or(0, |row| row.revision);
-    let cache = ctx.memory::<Cache>();
-    if let Some((known, rules)) = &*cache.0.read().unwrap_or_else(PoisonError::into_inner)
-        && *known == revision
-    {
-        return Ok(rules.clone());
-    }
-    let rows = row::Entity::find().filter(row::Column::Enabled.eq(true)).order_by_asc(row::Column::Id).all(tx).await?;
-    let rules = Arc::new(rows.into_iter().filter_map(compile).collect::<Vec<_>>());
-    *cache.0.write().unwrap_or_else(PoisonError::into_inner) = Some((revision, rules.clone()));
-    Ok(rules)
+async fn read(ctx: &Context) -> Result<Vec<CompiledRule>, Error> {
+    let enabled = row::Entity::find().filter(row::Column::Enabled.eq(true)).order_by_asc(row::Column::Id);
+    Ok(enabled.all(ctx.db.read()).await?.into_iter().filter_map(compile).collect())
 }
 
 /// A rule is compiled before it is stored, so a failure here is a fault of ours and told as one.
 fn compile(row: row::Model) -> Option<CompiledRule> {
     let id = row.id;
     CompiledRule::new(row).inspect_err(|faults| tracing::error!(rule.id = %id, ?faults, "rule.does_not_compile")).ok()
-}
-
-/// Tells every node that what it remembers of the rules is old.
-pub async fn raise_revision(tx: &impl ConnectionTrait) -> Result<(), Error> {
-    revision::Entity::update_many()
-        .col_expr(revision::Column::Revision, revision::Column::Revision.into_expr().add(1))
-        .filter(revision::Column::Name.eq("rule"))
-        .exec(tx)
-        .await?;
-    Ok(())
 }
 
 fn model(id: RuleId, d: Definition, created_at: entity::Timestamp, updated_at: entity::Timestamp) -> row::Model {

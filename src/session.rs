@@ -37,20 +37,20 @@ pub struct Tokens {
 }
 
 /// A new session's row.
-pub fn new_row(ctx: &Context, at: Timestamp, of: (UserId, IdentityId, &str), code_mac: Vec<u8>) -> row::ActiveModel {
+pub fn new_row(ctx: &Context, at: Timestamp, of: (UserId, IdentityId, &str), code_mac: Vec<u8>) -> row::Model {
     let (user_id, identity_id, app_id) = of;
-    row::ActiveModel {
-        id: Set(SessionId(Uuid::now_v7())),
-        user_id: Set(user_id),
-        identity_id: Set(identity_id),
-        app_id: Set(app_id.to_owned()),
-        generation: Set(1),
-        rotated_at: Set(at),
-        code_mac: Set(code_mac),
-        created_at: Set(at),
-        expires_at: Set(at + ctx.config.session.refresh_token_ttl),
-        revoked_at: Set(None),
-        revoked_because: Set(None),
+    row::Model {
+        id: SessionId(Uuid::now_v7()),
+        user_id,
+        identity_id,
+        app_id: app_id.to_owned(),
+        generation: 1,
+        rotated_at: at,
+        code_mac,
+        created_at: at,
+        expires_at: at + ctx.config.session.refresh_token_ttl,
+        revoked_at: None,
+        revoked_because: None,
     }
 }
 

@@ -17,6 +17,7 @@ use crate::{
     config::{App, Kind as AppKind},
     context::Context,
     error::{Code, Error},
+    revision::{self, Of},
     wechat::{self, template::PrivateTemplate},
     wechat_problem,
 };
@@ -48,6 +49,7 @@ pub async fn sync(ctx: &Context, app: &App) -> Result<Vec<row::Model>, Error> {
         .await?;
     let templates = of_app(&tx, &app.app_id).await?;
     drift::check(&tx, &app.app_id, &templates).await?;
+    revision::raise(&tx, Of::Pause).await?;
     tx.commit().await?;
     tracing::info!(app.id = %app.app_id, templates = templates.len(), "template.synced");
     Ok(templates)
@@ -121,6 +123,7 @@ pub async fn pause(
         .filter(row::Column::State.eq(State::Active))
         .exec(db)
         .await?;
+    revision::raise(db, Of::Pause).await?;
     tracing::warn!(app.id = app_id, template.id = template_id, because, "template.paused");
     Ok(())
 }

@@ -6,13 +6,21 @@ pub mod lookup;
 use entity::{IdentityId, Timestamp, UserId, identity, notification, session, user};
 use sea_orm::{
     ActiveValue::Set,
-    ColumnTrait, ConnectionTrait, DatabaseTransaction, DbBackend, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
-    QueryTrait, Statement, TryInsertResult,
+    ColumnTrait, ConnectionTrait, DatabaseTransaction, DbBackend, EntityTrait, IntoActiveModel, QueryFilter,
+    QueryOrder, QuerySelect, QueryTrait, TryInsertResult,
     sea_query::{Expr, OnConflict},
 };
 use uuid::Uuid;
 
-use crate::{context::Context, error::Error, user_data::phone};
+use crate::{
+    context::Context,
+    database::rows::{Rows, portions},
+    error::{Code, Error},
+    user_data::phone,
+};
+
+/// Rows of one insert; a bound value per column stays far below what the databases take.
+const ROWS_A_STATEMENT: usize = 256;
 
 /// The context a `session_key` is sealed with: it opens for its own identity only.
 pub fn session_key_context(id: IdentityId) -> String {
@@ -22,7 +30,12 @@ pub fn session_key_context(id: IdentityId) -> String {
 /// A new user's id.
 pub async fn create(tx: &DatabaseTransaction, now: Timestamp) -> Result<UserId, Error> {
     let id = UserId(Uuid::now_v7());
-    let row = user::ActiveModel {
+    user::Entity::insert(new_user(id, now)).exec_without_returning(tx).await?;
+    Ok(id)
+}
+
+fn new_user(id: UserId, now: Timestamp) -> user::ActiveModel {
+    user::ActiveModel {
         id: Set(id),
         external_id: Set(None),
         merged_into: Set(None),
@@ -31,9 +44,7 @@ pub async fn create(tx: &DatabaseTransaction, now: Timestamp) -> Result<UserId, 
         phone_at: Set(None),
         created_at: Set(now),
         updated_at: Set(now),
-    };
-    user::Entity::insert(row).exec_without_returning(tx).await?;
-    Ok(id)
+    }
 }
 
 /// An identity nobody has seen.
@@ -44,6 +55,52 @@ pub struct NewIdentity<'a> {
     pub unionid: Option<&'a str>,
     /// Sealed, with the beginning of its login.
     pub session_key: Option<(Vec<u8>, Timestamp)>,
+}
+
+impl NewIdentity<'_> {
+    fn row(self, user_id: UserId, now: Timestamp) -> identity::Model {
+        let (session_key, session_key_at) = self.session_key.unzip();
+        identity::Model {
+            id: self.id,
+            user_id,
+            app_id: self.app_id.to_owned(),
+            openid: self.openid.to_owned(),
+            unionid: self.unionid.map(str::to_owned),
+            session_key,
+            session_key_at,
+            unfollowed_at: None,
+            created_at: now,
+        }
+    }
+}
+
+fn unless_known() -> OnConflict {
+    OnConflict::columns([identity::Column::AppId, identity::Column::Openid]).do_nothing().to_owned()
+}
+
+/// Stores identities that nobody has seen and that name no unionid, each with a user of its own; an
+/// error when another node has stored one of them since.
+pub async fn add_strangers(
+    tx: &DatabaseTransaction,
+    strangers: Vec<NewIdentity<'_>>,
+    now: Timestamp,
+) -> Result<Vec<identity::Model>, Error> {
+    let rows: Vec<_> = strangers.into_iter().map(|new| new.row(UserId(Uuid::now_v7()), now)).collect();
+    for portion in portions(rows.clone(), ROWS_A_STATEMENT) {
+        let users = portion.iter().map(|row| new_user(row.user_id, now));
+        user::Entity::insert_many(users).exec_without_returning(tx).await?;
+        let (wanted, identities) = (portion.len(), portion.into_iter().map(IntoActiveModel::into_active_model));
+        let stored = identity::Entity::insert_many(identities)
+            .on_conflict(unless_known())
+            .try_insert()
+            .exec_without_returning(tx)
+            .await?;
+        if !matches!(stored, TryInsertResult::Inserted(count) if usize::try_from(count).is_ok_and(|count| count == wanted))
+        {
+            return Err(Error::new(Code::Internal).because("another node stored one of these identities first"));
+        }
+    }
+    Ok(rows)
 }
 
 /// Stores an identity, of the person known by its unionid or of a new user, and says whether the user
@@ -61,20 +118,12 @@ pub async fn add_identity(
         Some(user_id) => user_id,
         None => create(tx, now).await?,
     };
-    let (session_key, session_key_at) = new.session_key.unzip();
-    let row = identity::ActiveModel {
-        id: Set(new.id),
-        user_id: Set(user_id),
-        app_id: Set(new.app_id.to_owned()),
-        openid: Set(new.openid.to_owned()),
-        unionid: Set(new.unionid.map(str::to_owned)),
-        session_key: Set(session_key),
-        session_key_at: Set(session_key_at),
-        unfollowed_at: Set(None),
-        created_at: Set(now),
-    };
-    let fresh = OnConflict::columns([identity::Column::AppId, identity::Column::Openid]).do_nothing().to_owned();
-    let inserted = identity::Entity::insert(row).on_conflict(fresh).try_insert().exec_with_returning(tx).await?;
+    let row = new.row(user_id, now);
+    let inserted = identity::Entity::insert(row.into_active_model())
+        .on_conflict(unless_known())
+        .try_insert()
+        .exec_with_returning(tx)
+        .await?;
     if let TryInsertResult::Inserted(identity) = inserted {
         return Ok(Some((identity, person.is_none())));
     }
@@ -104,9 +153,14 @@ pub async fn lock_persons<'a>(tx: &DatabaseTransaction, unionids: impl Iterator<
     let mut unionids: Vec<_> = unionids.collect();
     unionids.sort_unstable();
     unionids.dedup();
+    let mut rows = Rows::of(&["unionid"]);
     for unionid in unionids {
-        let sql = "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))";
-        tx.execute_raw(Statement::from_sql_and_values(DbBackend::Postgres, sql, [unionid.into()])).await?;
+        rows.push([unionid.into()]);
+    }
+    if !rows.is_empty() {
+        // In their order, so that two transactions wait for each other instead of deadlocking.
+        let sql = "SELECT pg_advisory_xact_lock(hashtextextended(unionid, 0)) FROM v";
+        tx.execute_raw(rows.statement(DbBackend::Postgres, sql)).await?;
     }
     Ok(())
 }

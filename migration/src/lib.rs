@@ -15,6 +15,7 @@ mod m0008_token_budget;
 mod m0009_audit;
 mod m0010_user_data;
 mod m0011_rule_drift;
+mod m0012_delivery;
 
 /// All changes, oldest first.
 pub struct Migrator;
@@ -34,6 +35,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0009_audit::Migration),
             Box::new(m0010_user_data::Migration),
             Box::new(m0011_rule_drift::Migration),
+            Box::new(m0012_delivery::Migration),
         ]
     }
 }

@@ -135,8 +135,7 @@ impl AppsApi {
         #[oai(example = "example_app_id")] app_id: Path<String>,
     ) -> Result<Json<App>, Failure> {
         key.require("apps:write")?;
-        app_account::resume(ctx.db.write(), &app_id.0).await?;
-        ctx.wake.delivery.notify_one();
+        app_account::resume(ctx, &app_id.0).await?;
         one(ctx, &app_id.0).await
     }
 }

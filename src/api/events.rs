@@ -180,7 +180,7 @@ impl EventsApi {
             EventBody::Plain(event) => plain(event.0),
             EventBody::CloudEvent(event) => cloud_event(event.0)?,
         };
-        let accepted = event::accept(ctx, std::slice::from_ref(&incoming)).await.pop();
+        let accepted = event::accept(ctx, vec![incoming]).await.pop();
         let accepted = accepted.unwrap_or_else(|| Err(Error::new(Code::Internal)))?;
         Ok(EventResponse::Accepted(Json(answer(accepted))))
     }

@@ -62,7 +62,7 @@ pub async fn report(ctx: &Context, session: &session::Model, report: &Report) ->
     let balances = super::balances(&tx, session.identity_id).await?;
     tx.commit().await?;
     if accepted {
-        ctx.wake.delivery.notify_one();
+        ctx.wake.delivery.ring(&session.app_id);
     }
     Ok(Reported { balances, ignored })
 }

@@ -1,6 +1,6 @@
 //! What events lead to: which rules, whom, with what text, and whether there is a credit.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use entity::{
     EventId, NotificationId, Timestamp, identity,
@@ -17,7 +17,12 @@ use crate::{
     consent::{self, Granted, Want},
     context::Context,
     error::{Error, FieldError},
-    notification::draft::{Draft, draft},
+    notification::{
+        claim::{Lease, born_claimed},
+        draft::{Draft, draft},
+        lane::{Claimed, Handover, lanes},
+    },
+    pause::Pauses,
     recipient::{self, Person, Recipient},
     rule::compiled::{CompiledRule, Rendered, split_recipients},
 };
@@ -30,6 +35,35 @@ pub(super) const MOST_RECIPIENTS: usize = 100;
 pub(super) struct Plan {
     pub outcomes: Vec<Outcome>,
     pub notifications: Vec<notification::Model>,
+}
+
+/// What counts when events are accepted.
+pub(super) struct Now<'a> {
+    pub rules: &'a [CompiledRule],
+    pub pauses: &'a Pauses,
+    pub at: Timestamp,
+}
+
+/// What events that are accepted together lead to.
+pub(super) struct Planned {
+    pub plans: Vec<Plan>,
+    /// The messages that this node sends at once: their lanes are free.
+    claimed: Vec<(Claimed, Handover)>,
+    /// The apps with messages that are to be claimed.
+    queued: BTreeSet<String>,
+}
+
+impl Planned {
+    /// After the commit: hands over what this node sends, rings for the rest.
+    pub fn send(self, ctx: &Context) {
+        for (claimed, handover) in self.claimed {
+            handover.give(claimed);
+        }
+        for app_id in &self.queued {
+            lanes(ctx).of(app_id).set_pending(true);
+            ctx.wake.delivery.ring(app_id);
+        }
+    }
 }
 
 /// Faults of the recipients as they are written.
@@ -61,10 +95,9 @@ struct Candidate<'a> {
 pub(super) async fn plan(
     ctx: &Context,
     tx: &DatabaseTransaction,
-    rules: &[CompiledRule],
+    Now { rules, pauses, at: now }: Now<'_>,
     events: &[(EventId, &Incoming)],
-    now: Timestamp,
-) -> Result<Vec<Plan>, Error> {
+) -> Result<Planned, Error> {
     let applied = apply(rules, events);
     let candidates: Vec<_> = applied.iter().flat_map(Applied::candidates).collect();
     let recipients = candidates.iter().filter_map(|candidate| candidate.recipient.as_ref().ok());
@@ -100,7 +133,25 @@ pub(super) async fn plan(
         plan.notifications.push(row);
     }
     reserve(tx, &mut plans, wants, now).await?;
-    Ok(plans)
+    Ok(begin(ctx, plans, pauses, now))
+}
+
+/// Claims what can be sent at once for this node; the rest queues.
+fn begin(ctx: &Context, mut plans: Vec<Plan>, pauses: &Pauses, now: Timestamp) -> Planned {
+    let (mut claimed, mut queued) = (Vec::new(), BTreeSet::new());
+    let (lanes, lease) = (lanes(ctx), Lease::new(ctx, now));
+    let pending = plans.iter_mut().flat_map(|plan| &mut plan.notifications).filter(|row| row.state == State::Pending);
+    for row in pending {
+        let may_go = row.due_at <= now && pauses.may_send(&row.app_id, &row.template_id, now);
+        let ticket = may_go.then(|| lanes.take_for_new(ctx, &row.app_id, row.identity_id)).flatten();
+        if let Some((ticket, handover)) = ticket {
+            born_claimed(row, lease, now);
+            claimed.push((Claimed { row: row.clone(), ticket }, handover));
+        } else {
+            queued.insert(row.app_id.clone());
+        }
+    }
+    Planned { plans, claimed, queued }
 }
 
 /// A rule that applies to an event, with the message it makes.

@@ -1,18 +1,29 @@
-//! Storing logins: user, identity and session in one transaction, over a slice so that waiting logins
-//! may share it.
+//! Storing logins: users, identities and sessions of all logins that wait, in one transaction.
+//!
+//! ```text
+//! known identities ─▶ one update of their session keys ─┐
+//! strangers ─▶ one insert of users, one of identities ──┼─▶ one insert of sessions ─▶ commit
+//! a unionid that is new to an identity ─▶ by itself ────┘
+//! ```
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use entity::{IdentityId, Timestamp, identity, session, user};
 use sea_orm::{
-    ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter,
-    sea_query::{Condition, Expr, ExprTrait},
+    ColumnTrait, ConnectionTrait, DatabaseTransaction, DbBackend, EntityTrait, IntoActiveModel, QueryFilter,
+    QueryOrder, QuerySelect,
+    sea_query::{Expr, ExprTrait, LockType},
 };
 use secrecy::ExposeSecret;
 use uuid::Uuid;
 
 use super::NewLogin;
-use crate::{context::Context, error::Error, user as users};
+use crate::{
+    context::Context,
+    database::rows::{Rows, padded, portions},
+    error::Error,
+    user as users,
+};
 
 /// Whether the session is the first of its user: whether its login made the user.
 pub(super) async fn is_first(ctx: &Context, session: &session::Model) -> Result<bool, Error> {
@@ -20,38 +31,146 @@ pub(super) async fn is_first(ctx: &Context, session: &session::Model) -> Result<
     Ok(user.is_some_and(|user| user.created_at == session.created_at))
 }
 
+/// App and openid.
+type Who = (String, String);
+
+fn who(login: &NewLogin) -> Who {
+    (login.app_id.clone(), login.wechat.openid.clone())
+}
+
 /// Upserts the identities and their users and makes a session for each login, in their order, with
 /// whether the user is new.
-pub(super) async fn record(ctx: &Context, logins: &[NewLogin<'_>]) -> Result<Vec<(session::Model, bool)>, Error> {
+pub(super) async fn record(ctx: &Context, logins: &[Arc<NewLogin>]) -> Result<Vec<(session::Model, bool)>, Error> {
     let now = ctx.clock.now();
     let tx = ctx.db.begin().await?;
     users::lock_persons(&tx, logins.iter().filter_map(|login| login.wechat.unionid.as_deref())).await?;
     let mut known = identities(&tx, logins).await?;
-    let mut sessions = Vec::with_capacity(logins.len());
+    let mut new = HashMap::new();
+    let together = logins.len() > 1;
+    let (mut again, mut strangers, mut singly) = (Vec::new(), Vec::new(), Vec::new());
     for login in logins {
-        let key = (login.app.app_id.clone(), login.wechat.openid.clone());
-        let (identity, is_new) = match known.remove(&key) {
-            Some(identity) => (again(ctx, &tx, identity, login).await?, false),
-            None => first_time(ctx, &tx, login, now).await?,
-        };
-        let of = (identity.user_id, identity.id, login.app.app_id.as_str());
-        let row = crate::session::new_row(ctx, now, of, login.code_mac.clone());
-        let session = session::Entity::insert(row).exec_with_returning(&tx).await?;
-        known.insert(key, identity);
-        sessions.push((session, is_new));
+        let told = login.wechat.unionid.as_ref();
+        match known.get(&who(login)) {
+            Some(identity) if told.is_none() || told == identity.unionid.as_ref() => again.push(&**login),
+            None if told.is_none() && together => strangers.push(&**login),
+            _ => singly.push(&**login),
+        }
+    }
+    renew_session_keys(ctx, &tx, &known, &again).await?;
+    for identity in first_times(ctx, &tx, strangers, now).await? {
+        let who = (identity.app_id.clone(), identity.openid.clone());
+        new.insert(who.clone(), true);
+        known.insert(who, identity);
+    }
+    for login in singly {
+        let (identity, is_new) = one(ctx, &tx, login, now).await?;
+        new.entry(who(login)).or_insert(is_new);
+        known.insert(who(login), identity);
+    }
+    let sessions: Vec<_> = logins
+        .iter()
+        .filter_map(|login| {
+            let identity = known.get(&who(login))?;
+            // Of two logins of one stranger the first made the user.
+            let is_new = new.get_mut(&who(login)).is_some_and(std::mem::take);
+            let of = (identity.user_id, identity.id, login.app_id.as_str());
+            Some((crate::session::new_row(ctx, now, of, login.code_mac.clone()), is_new))
+        })
+        .collect();
+    for portion in portions(sessions.clone(), logins.len()) {
+        let rows = portion.into_iter().map(|(row, _)| row.into_active_model());
+        session::Entity::insert_many(rows).exec_without_returning(&tx).await?;
     }
     tx.commit().await?;
     Ok(sessions)
 }
 
-type Identities = HashMap<(String, String), identity::Model>;
-
-async fn identities(tx: &DatabaseTransaction, logins: &[NewLogin<'_>]) -> Result<Identities, Error> {
-    let any = logins.iter().fold(Condition::any(), |any, login| {
-        any.add(identity::Column::AppId.eq(&login.app.app_id).and(identity::Column::Openid.eq(&login.wechat.openid)))
-    });
-    let found = identity::Entity::find().filter(any).all(tx).await?;
+/// The identities that are known, locked in one order, so that nobody joins their users meanwhile.
+async fn identities(
+    tx: &DatabaseTransaction,
+    logins: &[Arc<NewLogin>],
+) -> Result<HashMap<Who, identity::Model>, Error> {
+    let mut apps: Vec<_> = logins.iter().map(|login| login.app_id.as_str()).collect();
+    apps.sort_unstable();
+    apps.dedup();
+    let openids = padded(logins.iter().map(|login| login.wechat.openid.as_str()));
+    let mut query = identity::Entity::find()
+        .filter(identity::Column::AppId.is_in(padded(apps)))
+        .filter(identity::Column::Openid.is_in(openids))
+        .order_by_asc(identity::Column::Id);
+    if tx.get_database_backend() == DbBackend::Postgres {
+        query = query.lock(LockType::Update);
+    }
+    let found = query.all(tx).await?;
     Ok(found.into_iter().map(|row| ((row.app_id.clone(), row.openid.clone()), row)).collect())
+}
+
+/// The newest `session_key` wins: a login that took long does not overwrite a later one's.
+async fn renew_session_keys(
+    ctx: &Context,
+    tx: &DatabaseTransaction,
+    known: &HashMap<Who, identity::Model>,
+    logins: &[&NewLogin],
+) -> Result<(), Error> {
+    let mut newest: HashMap<IdentityId, &NewLogin> = HashMap::new();
+    for login in logins {
+        let Some(identity) = known.get(&who(login)) else { continue };
+        if identity.session_key_at.is_none_or(|at| at <= login.began_at) {
+            let kept = newest.entry(identity.id).or_insert(login);
+            if kept.began_at <= login.began_at {
+                *kept = login;
+            }
+        }
+    }
+    let mut rows = Rows::of(&["v_id", "v_key", "v_at"]);
+    for (id, login) in newest {
+        rows.push([id.into(), seal_session_key(ctx, id, login).into(), login.began_at.into()]);
+    }
+    if !rows.is_empty() {
+        let sql = "UPDATE identity SET session_key = v_key, session_key_at = v_at FROM v WHERE id = v_id";
+        tx.execute_raw(rows.statement(tx.get_database_backend(), sql)).await?;
+    }
+    Ok(())
+}
+
+/// Identities nobody has seen, without a unionid.
+async fn first_times(
+    ctx: &Context,
+    tx: &DatabaseTransaction,
+    logins: Vec<&NewLogin>,
+    now: Timestamp,
+) -> Result<Vec<identity::Model>, Error> {
+    let mut newest: HashMap<Who, &NewLogin> = HashMap::new();
+    for login in logins {
+        let kept = newest.entry(who(login)).or_insert(login);
+        if kept.began_at <= login.began_at {
+            *kept = login;
+        }
+    }
+    let strangers = newest.values().map(|login| new_identity(ctx, login)).collect();
+    users::add_strangers(tx, strangers, now).await
+}
+
+/// A login that may join two users, or the only one of its transaction.
+async fn one(
+    ctx: &Context,
+    tx: &DatabaseTransaction,
+    login: &NewLogin,
+    now: Timestamp,
+) -> Result<(identity::Model, bool), Error> {
+    if let Some(known) = find(tx, login).await? {
+        return Ok((again(ctx, tx, known, login).await?, false));
+    }
+    if let Some(added) = users::add_identity(tx, new_identity(ctx, login), now).await? {
+        return Ok(added);
+    }
+    // Another node was faster with the same identity.
+    let known = find(tx, login).await?.ok_or_else(|| sea_orm::DbErr::RecordNotFound("identity".into()))?;
+    Ok((again(ctx, tx, known, login).await?, false))
+}
+
+async fn find(tx: &DatabaseTransaction, login: &NewLogin) -> Result<Option<identity::Model>, Error> {
+    Ok(identity::Entity::of_app(&login.app_id, [login.wechat.openid.clone()]).one(tx).await?)
 }
 
 /// A known identity logs in again: the newest `session_key` wins, a new unionid may join two users.
@@ -59,7 +178,7 @@ async fn again(
     ctx: &Context,
     tx: &DatabaseTransaction,
     mut identity: identity::Model,
-    login: &NewLogin<'_>,
+    login: &NewLogin,
 ) -> Result<identity::Model, Error> {
     let mut change = identity::Entity::update_many()
         .col_expr(identity::Column::SessionKey, Expr::value(seal_session_key(ctx, identity.id, login)))
@@ -78,31 +197,17 @@ async fn again(
     Ok(identity)
 }
 
-/// An identity nobody has seen: of a person known by unionid, or of a new user.
-async fn first_time(
-    ctx: &Context,
-    tx: &DatabaseTransaction,
-    login: &NewLogin<'_>,
-    now: Timestamp,
-) -> Result<(identity::Model, bool), Error> {
+fn new_identity<'a>(ctx: &Context, login: &'a NewLogin) -> users::NewIdentity<'a> {
     let id = IdentityId(Uuid::now_v7());
-    let new = users::NewIdentity {
+    users::NewIdentity {
         id,
-        app_id: &login.app.app_id,
+        app_id: &login.app_id,
         openid: &login.wechat.openid,
         unionid: login.wechat.unionid.as_deref(),
         session_key: Some((seal_session_key(ctx, id, login), login.began_at)),
-    };
-    if let Some(added) = users::add_identity(tx, new, now).await? {
-        return Ok(added);
     }
-    // Another node was faster with the same identity.
-    let mut found = identities(tx, std::slice::from_ref(login)).await?;
-    let identity = found.drain().next().map(|(_, row)| row);
-    let identity = identity.ok_or_else(|| sea_orm::DbErr::RecordNotFound("identity".into()))?;
-    Ok((again(ctx, tx, identity, login).await?, false))
 }
 
-fn seal_session_key(ctx: &Context, id: IdentityId, login: &NewLogin<'_>) -> Vec<u8> {
+fn seal_session_key(ctx: &Context, id: IdentityId, login: &NewLogin) -> Vec<u8> {
     ctx.keys.seal(&users::session_key_context(id), login.wechat.session_key.expose_secret().as_bytes())
 }

@@ -80,7 +80,7 @@ pub async fn replay(ctx: &Context, id: NotificationId) -> Result<row::Model, Err
     };
     write(&tx, id, change).await?;
     let row = finish(tx, id).await?;
-    ctx.wake.delivery.notify_one();
+    ctx.wake.delivery.ring(&row.app_id);
     Ok(row)
 }
 

@@ -1,67 +1,141 @@
 //! Claiming: due rows become `sending` under a lease, and their attempts are written as begun, in one
 //! short transaction before any call.
 
-use entity::{Timestamp, attempt, notification as row, notification::State, template};
+use entity::{NotificationId, Timestamp, attempt, notification as row, notification::State};
 use sea_orm::{
     ActiveValue::Set,
     ColumnTrait, DatabaseTransaction, EntityTrait, ExprTrait, IntoActiveModel, QueryFilter, QueryOrder, QuerySelect,
     Statement,
-    sea_query::{Alias, Expr, Query},
+    sea_query::{Alias, Condition, Expr, Query},
 };
 use uuid::Uuid;
 
-use crate::{context::Context, error::Error};
+use crate::{
+    context::Context,
+    database::rows::{padded, portions},
+    error::Error,
+};
 
 /// The most rows of one claim; a larger backlog is claimed in turns.
-const BATCH: u64 = 256;
+const BATCH: usize = 256;
 /// Candidates looked at for each row wanted: some belong to users with a message in flight.
 const SPARE: u64 = 2;
 
-/// Claims up to `most` due notifications of an app, the highest priority first, then the longest due,
-/// never two of one identity and none of an identity with a call in flight (43108).
-pub async fn claim(ctx: &Context, app_id: &str, most: usize) -> Result<Vec<row::Model>, Error> {
-    let now = ctx.clock.now();
-    let lease = Lease { token: Uuid::now_v7(), until: now + ctx.config.delivery.lease };
-    let most = Ord::min(u64::try_from(most).unwrap_or(BATCH), BATCH);
-    let paused = paused_templates(ctx, app_id).await?;
-    if ctx.db.is_sqlite() {
-        on_sqlite(ctx, app_id, most, &paused, now, lease).await
-    } else {
-        on_postgres(ctx, app_id, most, &paused, now, lease).await
+/// What a look for due messages found.
+#[derive(Default)]
+pub struct Found {
+    pub rows: Vec<row::Model>,
+    /// Whether anything of the app waits to be sent, now or later.
+    pub any_pending: bool,
+    /// When the next one is due, of those that are not due yet.
+    pub next_due: Option<Timestamp>,
+}
+
+/// What one claim looks for.
+struct Look<'a> {
+    app_id: &'a str,
+    /// Of this priority: a level is read in the order of its index, however much is scheduled for later.
+    priority: i32,
+    most: u64,
+    paused_templates: &'a [String],
+    now: Timestamp,
+    lease: Lease,
+}
+
+/// How long a call may take, and who may write down what came of it.
+#[derive(Clone, Copy)]
+pub struct Lease {
+    pub token: Uuid,
+    pub until: Timestamp,
+}
+
+impl Lease {
+    pub fn new(ctx: &Context, now: Timestamp) -> Self {
+        Self { token: Uuid::now_v7(), until: now + ctx.config.delivery.lease }
     }
 }
 
-struct Lease {
-    token: Uuid,
-    until: Timestamp,
+/// Claims up to `most` due notifications of an app, the highest priority first, then the longest due,
+/// never two of one identity and none of an identity with a call in flight (43108).
+pub async fn claim(ctx: &Context, app_id: &str, most: usize, paused_templates: &[String]) -> Result<Found, Error> {
+    let now = ctx.clock.now();
+    let most = most.min(BATCH);
+    let mut found = Found::default();
+    let mut below = i32::MAX;
+    while let Some(priority) = next_level(ctx, app_id, below).await? {
+        found.any_pending = true;
+        below = priority;
+        let wanted = u64::try_from(most - found.rows.len()).unwrap_or(0);
+        let look = Look { app_id, priority, most: wanted, paused_templates, now, lease: Lease::new(ctx, now) };
+        let claimed = if ctx.db.is_sqlite() { on_sqlite(ctx, look).await? } else { on_postgres(ctx, look).await? };
+        found.rows.extend(claimed);
+        if found.rows.len() >= most {
+            return Ok(found);
+        }
+        let next = next_due(ctx, app_id, priority, now).await?;
+        found.next_due = [found.next_due, next].into_iter().flatten().min();
+    }
+    Ok(found)
 }
 
-async fn paused_templates(ctx: &Context, app_id: &str) -> Result<Vec<String>, Error> {
-    let ids = template::Entity::find()
+/// A row that is sent by the node that accepted it: claimed before it was ever stored.
+pub fn born_claimed(row: &mut row::Model, lease: Lease, now: Timestamp) {
+    row.state = State::Sending;
+    row.lease_token = Some(lease.token);
+    row.lease_until = Some(lease.until);
+    row.attempt_number = 1;
+    row.first_attempt_at = Some(now);
+}
+
+/// The highest priority below this one of which anything waits.
+async fn next_level(ctx: &Context, app_id: &str, below: i32) -> Result<Option<i32>, Error> {
+    let level = row::Entity::find()
         .select_only()
-        .column(template::Column::TemplateId)
-        .filter(template::Column::AppId.eq(app_id))
-        .filter(template::Column::State.ne(template::State::Active))
+        .column(row::Column::Priority)
+        .filter(pending_of(app_id))
+        .filter(row::Column::Priority.lt(below))
+        .order_by_desc(row::Column::Priority)
+        .limit(1)
         .into_tuple()
-        .all(ctx.db.read())
+        .one(ctx.db.read())
         .await?;
-    Ok(ids)
+    Ok(level)
+}
+
+async fn next_due(ctx: &Context, app_id: &str, priority: i32, now: Timestamp) -> Result<Option<Timestamp>, Error> {
+    let due = row::Entity::find()
+        .select_only()
+        .column(row::Column::DueAt)
+        .filter(pending_of(app_id))
+        .filter(row::Column::Priority.eq(priority))
+        .filter(row::Column::DueAt.gt(now))
+        .order_by_asc(row::Column::DueAt)
+        .limit(1)
+        .into_tuple()
+        .one(ctx.db.read())
+        .await?;
+    Ok(due)
+}
+
+/// The state is part of the text: a bound one hides from the database that the partial index fits.
+fn pending_of(app_id: &str) -> Condition {
+    Condition::all()
+        .add(row::Column::AppId.eq(app_id))
+        .add(row::Column::State.into_expr().eq(Expr::Constant("pending".into())))
 }
 
 /// One statement: a row locked by another node is skipped, not waited for.
 const POSTGRES_CLAIM: &str = r"
 WITH due AS MATERIALIZED (
-    SELECT id, identity_id, priority, due_at FROM notification n
-    WHERE app_id = $1 AND state = 'pending' AND due_at <= $2 AND template_id <> ALL ($3)
+    SELECT id, identity_id, due_at FROM notification n
+    WHERE app_id = $1 AND state = 'pending' AND priority = $8 AND due_at <= $2 AND template_id <> ALL ($3)
       AND NOT EXISTS (SELECT 1 FROM notification s WHERE s.identity_id = n.identity_id AND s.state = 'sending')
-    ORDER BY priority DESC, due_at LIMIT $4
+    ORDER BY due_at LIMIT $4
     FOR UPDATE SKIP LOCKED
 ), one AS (
     SELECT id FROM (
-        SELECT id, priority, due_at,
-               row_number() OVER (PARTITION BY identity_id ORDER BY priority DESC, due_at, id) AS place
-        FROM due
-    ) ranked WHERE place = 1 ORDER BY priority DESC, due_at LIMIT $5
+        SELECT id, due_at, row_number() OVER (PARTITION BY identity_id ORDER BY due_at, id) AS place FROM due
+    ) ranked WHERE place = 1 ORDER BY due_at LIMIT $5
 ), claimed AS (
     UPDATE notification n
     SET state = 'sending', lease_token = $6, lease_until = $7, attempt_number = n.attempt_number + 1,
@@ -73,78 +147,64 @@ WITH due AS MATERIALIZED (
 )
 SELECT * FROM claimed";
 
-async fn on_postgres(
-    ctx: &Context,
-    app_id: &str,
-    most: u64,
-    paused: &[String],
-    now: Timestamp,
-    lease: Lease,
-) -> Result<Vec<row::Model>, Error> {
+async fn on_postgres(ctx: &Context, look: Look<'_>) -> Result<Vec<row::Model>, Error> {
     let limit = |count: u64| i64::try_from(count).unwrap_or(i64::MAX).into();
-    let values: [sea_orm::Value; 7] = [
-        app_id.into(),
-        now.into(),
-        paused.to_vec().into(),
-        limit(most * SPARE),
-        limit(most),
-        lease.token.into(),
-        lease.until.into(),
+    let values: [sea_orm::Value; 8] = [
+        look.app_id.into(),
+        look.now.into(),
+        look.paused_templates.to_vec().into(),
+        limit(look.most * SPARE),
+        limit(look.most),
+        look.lease.token.into(),
+        look.lease.until.into(),
+        look.priority.into(),
     ];
     let statement = Statement::from_sql_and_values(sea_orm::DbBackend::Postgres, POSTGRES_CLAIM, values);
     Ok(row::Entity::find().from_raw_sql(statement).all(ctx.db.write()).await?)
 }
 
 /// SQLite has one writer: what is read in the transaction stays true until it commits.
-async fn on_sqlite(
-    ctx: &Context,
-    app_id: &str,
-    most: u64,
-    paused: &[String],
-    now: Timestamp,
-    lease: Lease,
-) -> Result<Vec<row::Model>, Error> {
-    if candidates(app_id, 1, paused, now).one(ctx.db.read()).await?.is_none() {
+async fn on_sqlite(ctx: &Context, look: Look<'_>) -> Result<Vec<row::Model>, Error> {
+    if candidates(&look, 1).one(ctx.db.read()).await?.is_none() {
         return Ok(Vec::new());
     }
     let tx = ctx.db.begin().await?;
-    let mut due = candidates(app_id, most * SPARE, paused, now).all(&tx).await?;
+    let mut due = candidates(&look, look.most * SPARE).all(&tx).await?;
     let mut identities = std::collections::HashSet::new();
     due.retain(|row| identities.insert(row.identity_id));
-    due.truncate(usize::try_from(most).unwrap_or(usize::MAX));
+    due.truncate(usize::try_from(look.most).unwrap_or(usize::MAX));
     if due.is_empty() {
         return Ok(due);
     }
-    mark(&tx, &due, now, &lease).await?;
+    mark(&tx, &due, look.now, &look.lease).await?;
     tx.commit().await?;
     for row in &mut due {
         row.state = State::Sending;
-        row.lease_token = Some(lease.token);
-        row.lease_until = Some(lease.until);
+        row.lease_token = Some(look.lease.token);
+        row.lease_until = Some(look.lease.until);
         row.attempt_number += 1;
-        row.first_attempt_at = row.first_attempt_at.or(Some(now));
+        row.first_attempt_at = row.first_attempt_at.or(Some(look.now));
     }
     Ok(due)
 }
 
-fn candidates(app_id: &str, limit: u64, paused: &[String], now: Timestamp) -> sea_orm::Select<row::Entity> {
+fn candidates(look: &Look<'_>, limit: u64) -> sea_orm::Select<row::Entity> {
     let other = Alias::new("other");
     let in_flight = Query::select()
         .expr(Expr::value(1))
         .from_as(row::Entity, other.clone())
         .and_where(Expr::col((other.clone(), row::Column::IdentityId)).equals((row::Entity, row::Column::IdentityId)))
-        .and_where(Expr::col((other, row::Column::State)).eq(State::Sending))
+        .and_where(Expr::col((other, row::Column::State)).eq(Expr::Constant("sending".into())))
         .take();
     let mut query = row::Entity::find()
-        .filter(row::Column::AppId.eq(app_id))
-        .filter(row::Column::State.eq(State::Pending))
-        .filter(row::Column::DueAt.lte(now))
+        .filter(pending_of(look.app_id))
+        .filter(row::Column::Priority.eq(look.priority))
+        .filter(row::Column::DueAt.lte(look.now))
         .filter(Expr::exists(in_flight).not())
-        .order_by_desc(row::Column::Priority)
         .order_by_asc(row::Column::DueAt)
         .limit(limit);
-    if !paused.is_empty() {
-        query = query.filter(row::Column::TemplateId.is_not_in(paused.iter().map(String::as_str)));
+    if !look.paused_templates.is_empty() {
+        query = query.filter(row::Column::TemplateId.is_not_in(padded(look.paused_templates.iter().cloned())));
     }
     query
 }
@@ -159,22 +219,33 @@ async fn mark(tx: &DatabaseTransaction, due: &[row::Model], now: Timestamp, leas
             lease_until: Set(Some(lease.until)),
             ..Default::default()
         })
-        .filter(row::Column::Id.is_in(due.iter().map(|row| row.id)))
+        .filter(row::Column::Id.is_in(padded(due.iter().map(|row| row.id))))
         .exec(tx)
         .await?;
-    let started = due.iter().map(|row| {
-        attempt::Model {
-            notification_id: row.id,
-            number: row.attempt_number + 1,
-            started_at: now,
-            duration_ms: None,
-            outcome: None,
-            errcode: None,
-            errmsg: None,
-            rid: None,
-        }
-        .into_active_model()
-    });
-    attempt::Entity::insert_many(started).exec_without_returning(tx).await?;
+    begin_attempts(tx, due.iter().map(|row| (row.id, row.attempt_number + 1)).collect(), now).await
+}
+
+/// Writes calls down as begun.
+pub async fn begin_attempts(
+    tx: &DatabaseTransaction,
+    calls: Vec<(NotificationId, i32)>,
+    now: Timestamp,
+) -> Result<(), Error> {
+    for portion in portions(calls, BATCH) {
+        let started = portion.into_iter().map(|(notification_id, number)| {
+            attempt::Model {
+                notification_id,
+                number,
+                started_at: now,
+                duration_ms: None,
+                outcome: None,
+                errcode: None,
+                errmsg: None,
+                rid: None,
+            }
+            .into_active_model()
+        });
+        attempt::Entity::insert_many(started).exec_without_returning(tx).await?;
+    }
     Ok(())
 }

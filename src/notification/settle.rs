@@ -4,18 +4,20 @@
 //! that was lost is noticed and never overwrites what somebody else did since; but an `unsure` row that
 //! nobody has touched still learns the truth from its own late answer.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use entity::{
-    IdentityId, Timestamp, attempt,
+    IdentityId, NotificationId, Timestamp,
     consent::Source,
     notification::{self as row, Credit, Reason, State},
     rule::NoCredit,
 };
-use sea_orm::{ActiveValue::Set, ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter};
+use sea_orm::{
+    ActiveEnum, ActiveValue::Set, ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, QueryFilter,
+};
 
 use super::state::{Came, CreditEffect, Hold, Next, Pause, after_call};
-use crate::{app_account, consent, context::Context, error::Error, receipt, template};
+use crate::{app_account, consent, context::Context, database::rows::Rows, error::Error, receipt, template};
 
 /// A call that ended.
 #[derive(Debug)]
@@ -27,18 +29,21 @@ pub struct Settlement {
 }
 
 /// Writes down what came of the calls; gives what each row has become, None where the lease was lost.
-pub async fn settle(ctx: &Context, settlements: &[Settlement]) -> Result<Vec<Option<Next>>, Error> {
+pub async fn settle(ctx: &Context, settlements: &[&Settlement]) -> Result<Vec<Option<Next>>, Error> {
     let now = ctx.clock.now();
+    let nexts: Vec<_> = settlements
+        .iter()
+        .map(|settlement| after_call(&settlement.row, &settlement.came, now, &ctx.config.delivery, rand::random()))
+        .collect();
     let tx = ctx.db.begin().await?;
+    let ours = write_rows(&tx, settlements, &nexts, now).await?;
+    write_attempts(&tx, settlements, &nexts).await?;
     let mut results = Vec::with_capacity(settlements.len());
     let mut returned = Vec::new();
     let mut zeroed = Vec::new();
     let mut pauses = BTreeMap::new();
-    for settlement in settlements {
-        let next = after_call(&settlement.row, &settlement.came, now, &ctx.config.delivery, rand::random());
-        let ours = write_row(&tx, settlement, &next, now).await?;
-        write_attempt(&tx, settlement, &next).await?;
-        if !ours {
+    for (settlement, next) in settlements.iter().zip(nexts) {
+        if !ours.contains(&settlement.row.id) {
             results.push(None);
             continue;
         }
@@ -71,69 +76,83 @@ pub async fn settle(ctx: &Context, settlements: &[Settlement]) -> Result<Vec<Opt
     Ok(results)
 }
 
-async fn write_row(
+/// What is not told stays as it is. An unsure row keeps its lease token: its own late answer may still
+/// decide it.
+const WRITE_ROWS: &str = "UPDATE notification SET
+    state = v_state, reason = v_reason, due_at = v_due_at, attempts_used = v_attempts_used, lease_until = NULL,
+    lease_token = CASE WHEN v_state = 'unsure' THEN lease_token END,
+    credit = COALESCE(v_credit, credit), sent_at = COALESCE(v_sent_at, sent_at),
+    message_id = CASE WHEN v_sent_at IS NULL THEN message_id ELSE v_message_id END,
+    detail = COALESCE(v_detail, detail), finished_at = COALESCE(v_finished_at, finished_at)
+FROM v WHERE id = v_id AND lease_token = v_token AND state IN ('sending', 'unsure') RETURNING id";
+
+/// Gives the rows whose leases were still ours.
+async fn write_rows(
     tx: &DatabaseTransaction,
-    settlement: &Settlement,
-    next: &Next,
+    settlements: &[&Settlement],
+    nexts: &[Next],
     now: Timestamp,
-) -> Result<bool, Error> {
-    let mut change = row::ActiveModel {
-        state: Set(next.state),
-        reason: Set(next.reason),
-        due_at: Set(next.due_at),
-        attempts_used: Set(next.attempts_used),
-        lease_until: Set(None),
-        ..Default::default()
-    };
-    // An unsure row keeps its lease token: its own late answer may still decide it.
-    if next.state != State::Unsure {
-        change.lease_token = Set(None);
+) -> Result<HashSet<NotificationId>, Error> {
+    let mut rows = Rows::of(&[
+        "v_id",
+        "v_token",
+        "v_state",
+        "v_reason",
+        "v_due_at",
+        "v_attempts_used",
+        "v_credit",
+        "v_sent_at",
+        "v_message_id",
+        "v_detail",
+        "v_finished_at",
+    ]);
+    for (Settlement { row, came, .. }, next) in settlements.iter().zip(nexts) {
+        let (sent_at, message_id) = match came {
+            Came::Accepted { message_id } => (Some(now), message_id.clone()),
+            _ => (None, None),
+        };
+        let detail = match came {
+            Came::Refused { refusal, .. } if next.state == State::Failed => Some(refusal.to_string()),
+            _ => None,
+        };
+        rows.push([
+            row.id.into(),
+            row.lease_token.into(),
+            next.state.to_value().into(),
+            next.reason.map(|reason| reason.to_value()).into(),
+            next.due_at.into(),
+            next.attempts_used.into(),
+            (next.credit != CreditEffect::Keep).then(|| Credit::Returned.to_value()).into(),
+            sent_at.into(),
+            message_id.into(),
+            detail.into(),
+            (next.state == State::Failed).then_some(now).into(),
+        ]);
     }
-    if next.credit != CreditEffect::Keep {
-        change.credit = Set(Credit::Returned);
-    }
-    match &settlement.came {
-        Came::Accepted { message_id } => {
-            change.sent_at = Set(Some(now));
-            change.message_id = Set(message_id.clone());
-        }
-        Came::Refused { refusal, .. } if next.state == State::Failed => change.detail = Set(Some(refusal.to_string())),
-        _ => {}
-    }
-    if next.state == State::Failed {
-        change.finished_at = Set(Some(now));
-    }
-    let changed = row::Entity::update_many()
-        .set(change)
-        .filter(row::Column::Id.eq(settlement.row.id))
-        .filter(row::Column::LeaseToken.eq(settlement.row.lease_token))
-        .filter(row::Column::State.is_in([State::Sending, State::Unsure]))
-        .exec(tx)
-        .await?;
-    Ok(changed.rows_affected == 1)
+    let written = tx.query_all_raw(rows.statement(tx.get_database_backend(), WRITE_ROWS)).await?;
+    Ok(written.iter().map(|row| row.try_get("", "id")).collect::<Result<_, _>>()?)
 }
 
-async fn write_attempt(tx: &DatabaseTransaction, settlement: &Settlement, next: &Next) -> Result<(), Error> {
-    let refusal = settlement.came.refusal();
-    let errmsg = match &settlement.came {
-        Came::Accepted { .. } => None,
-        came => Some(words(came)),
-    };
-    attempt::Entity::update_many()
-        .set(attempt::ActiveModel {
-            duration_ms: Set(Some(settlement.duration_ms)),
-            outcome: Set(Some(next.outcome)),
-            errcode: Set(refusal
-                .map(|refusal| refusal.errcode)
-                .or(matches!(settlement.came, Came::Accepted { .. }).then_some(0))),
-            errmsg: Set(errmsg),
-            rid: Set(refusal.and_then(|refusal| refusal.rid.clone())),
-            ..Default::default()
-        })
-        .filter(attempt::Column::NotificationId.eq(settlement.row.id))
-        .filter(attempt::Column::Number.eq(settlement.row.attempt_number))
-        .exec(tx)
-        .await?;
+const WRITE_ATTEMPTS: &str = "UPDATE attempt SET
+    duration_ms = v_duration_ms, outcome = v_outcome, errcode = v_errcode, errmsg = v_errmsg, rid = v_rid
+FROM v WHERE notification_id = v_id AND number = v_number";
+
+async fn write_attempts(tx: &DatabaseTransaction, settlements: &[&Settlement], nexts: &[Next]) -> Result<(), Error> {
+    let mut rows = Rows::of(&["v_id", "v_number", "v_duration_ms", "v_outcome", "v_errcode", "v_errmsg", "v_rid"]);
+    for (Settlement { row, came, duration_ms }, next) in settlements.iter().zip(nexts) {
+        let refusal = came.refusal();
+        let accepted = matches!(came, Came::Accepted { .. });
+        rows.push([
+            row.id.into(),
+            row.attempt_number.into(),
+            (*duration_ms).into(),
+            next.outcome.to_value().into(),
+            refusal.map(|refusal| refusal.errcode).or(accepted.then_some(0)).into(),
+            (!accepted).then(|| words(came)).into(),
+            refusal.and_then(|refusal| refusal.rid.clone()).into(),
+        ]);
+    }
+    tx.execute_raw(rows.statement(tx.get_database_backend(), WRITE_ATTEMPTS)).await?;
     Ok(())
 }
 

@@ -93,10 +93,12 @@ async fn decide_unsure(ctx: &Context) -> Result<usize, Error> {
     let tx = ctx.db.begin().await?;
     let query = row::Entity::find().filter(row::Column::State.eq(State::Unsure)).filter(row::Column::DueAt.lte(now));
     let rows = locked(&tx, query).await?;
-    let mut again = false;
+    let mut again = Vec::new();
     for row in &rows {
         let (state, reason) = at_unsure_deadline(row, &ctx.config.delivery);
-        again |= state == State::Pending;
+        if state == State::Pending {
+            again.push(row.app_id.as_str());
+        }
         let change = row::ActiveModel {
             state: Set(state),
             reason: Set(reason),
@@ -110,8 +112,8 @@ async fn decide_unsure(ctx: &Context) -> Result<usize, Error> {
         tracing::info!(notification.id = %row.id, state = ?state, "notification.unsure_decided");
     }
     tx.commit().await?;
-    if again {
-        ctx.wake.delivery.notify_one();
+    for app_id in again {
+        ctx.wake.delivery.ring(app_id);
     }
     Ok(rows.len())
 }

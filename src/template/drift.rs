@@ -9,7 +9,10 @@ use entity::{
 };
 use sea_orm::{ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter, sea_query::Expr};
 
-use crate::{error::Error, rule as rules};
+use crate::{
+    error::Error,
+    revision::{self, Of},
+};
 
 /// Compares the rules of an app with its templates as they now are; gives how many rules changed.
 pub(super) async fn check(tx: &DatabaseTransaction, app_id: &str, templates: &[Model]) -> Result<usize, Error> {
@@ -34,7 +37,7 @@ pub(super) async fn check(tx: &DatabaseTransaction, app_id: &str, templates: &[M
         changed += 1;
     }
     if changed > 0 {
-        rules::raise_revision(tx).await?;
+        revision::raise(tx, Of::Rule).await?;
     }
     Ok(changed)
 }

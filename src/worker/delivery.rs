@@ -1,56 +1,63 @@
 //! The delivery loop: claim what is due, call WeChat for each, settle the answers in groups.
 //!
 //! ```text
-//! bell or period ─▶ claim (as many as calls are free) ─▶ one task per call ─▶ answers
-//!                                                              settler: takes what waits, one commit
+//! accepted with a free lane ─▶ handed over ─┐
+//! bell, period, next due ─▶ claim ──────────┴▶ one task per call ─▶ answers
+//!                                                     settler: takes what waits, one commit
 //! ```
+//!
+//! A slot of a lane is held from the claim to the settle, so a slow database slows the calls, too.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+mod settler;
 
-use entity::{attempt::Outcome, notification};
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use entity::{Timestamp, notification};
 use tokio::{
-    sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc},
-    task::JoinSet,
+    sync::mpsc,
+    task::{JoinHandle, JoinSet},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::push::push;
 use crate::{
-    app_account,
     config::App,
-    context::Context,
+    context::{Context, Rung},
     error::Error,
     notification::{
-        claim::claim,
-        settle::{self, Settlement},
-        state::Came,
+        claim::{Found, claim},
+        lane::{self, Claimed, Lanes},
+        settle::Settlement,
+        state::{Came, Hold},
     },
+    pause::{self, Pauses},
+    revision,
 };
+use settler::{Answer, settle_all, settle_and_log};
 
-/// How long an idle loop waits for a bell that may have been lost, or rung on another node.
-const PERIOD: Duration = Duration::from_millis(500);
-/// Answers settled in one transaction at most.
-const SETTLE_BATCH: usize = 256;
-/// Pause before a settle is tried again when the database is away.
-const SETTLE_AGAIN: Duration = Duration::from_millis(200);
+/// How long an idle loop waits for a bell that may have been lost.
+const PERIOD: Duration = Duration::from_secs(2);
+/// Rows of one claim and app; a larger backlog is claimed in turns.
+const BATCH: usize = 256;
 
-/// Claims, pushes and settles one round; gives how many messages were dealt with.
+/// Claims, pushes and settles one round, whatever the lanes say; gives how many messages were dealt with.
 pub async fn step(ctx: &Context) -> Result<usize, Error> {
     let mut done = 0;
-    for app in awake_apps(ctx).await? {
-        let claimed = claim(ctx, &app.app_id, ctx.config.delivery.concurrency).await?;
-        let mut calls: JoinSet<_> = claimed.into_iter().map(|row| pushed(ctx.clone(), row)).collect();
-        let mut settlements = Vec::new();
+    let pauses = pause::current(ctx, &revision::now(ctx).await?).await?;
+    for app in ctx.apps().iter().filter(|app| pauses.is_awake(&app.app_id, ctx.clock.now())) {
+        let found = claim(ctx, &app.app_id, ctx.config.delivery.concurrency, &pauses.templates_of(&app.app_id)).await?;
+        let calls = found.rows.into_iter().map(|row| {
+            let ctx = ctx.clone();
+            async move { push(&ctx, row).await }
+        });
+        let mut calls: JoinSet<_> = calls.collect();
+        let mut settlements: Vec<Settlement> = Vec::new();
         while let Some(Ok(settlement)) = calls.join_next().await {
             settlements.push(settlement);
         }
         if !settlements.is_empty() {
             done += settlements.len();
-            settle_and_log(ctx, &settlements).await?;
+            settle_and_log(ctx, &settlements.iter().collect::<Vec<_>>()).await?;
         }
     }
     Ok(done)
@@ -59,156 +66,140 @@ pub async fn step(ctx: &Context) -> Result<usize, Error> {
 /// The loop. After `stop` nothing more is claimed; calls in flight have the stop allowance to end.
 pub async fn run(ctx: &Context, stop: &CancellationToken) {
     let (answers, waiting) = mpsc::unbounded_channel();
-    let calls = TaskTracker::new();
-    let slots = Slots::new(ctx);
+    let lanes = lane::lanes(ctx);
+    let calls = Calls { ctx: ctx.clone(), tasks: TaskTracker::new(), answers };
     let mut settler = tokio::spawn(settle_all(ctx.clone(), waiting));
+    let mut taker = tokio::spawn(take_over(lanes.open(), calls.clone()));
+    let mut looks = HashMap::new();
+    ctx.wake.delivery.ring_all_here();
     while !stop.is_cancelled() {
-        let more = match round(ctx, &slots, &calls, &answers).await {
-            Ok(more) => more,
+        let rung = ctx.wake.delivery.take();
+        let next = match round(ctx, &lanes, &calls, &rung, &mut looks).await {
+            Ok(next) => next,
             Err(error) => {
                 tracing::error!(%error, "delivery.claim_failed");
-                false
+                ctx.clock.now() + PERIOD / 2
             }
         };
-        let pause = if more { Duration::ZERO } else { PERIOD.mul_f64(0.9 + 0.2 * rand::random::<f64>()) };
+        let pause = next.since(ctx.clock.now());
         tokio::select! {
             () = stop.cancelled() => break,
-            // It only ends by a panic while there is somebody to answer; a worker without it must not go on.
+            // They only end by a panic while there is work for them; a worker without them must not go on.
             ended = &mut settler => ended.expect("the settler lives as long as the loop"),
-            () = ctx.wake.delivery.notified() => {}
-            () = slots.freed.notified(), if !more => {}
+            ended = &mut taker => ended.expect("new messages are taken over as long as the loop lives"),
+            () = ctx.wake.delivery.heard() => {}
             () = tokio::time::sleep(pause) => {}
         }
     }
-    calls.close();
-    if tokio::time::timeout(ctx.config.delivery.stop_allowance, calls.wait()).await.is_err() {
-        tracing::warn!(calls = calls.len(), "delivery.stopped_with_calls_in_flight");
-    }
-    drop(answers);
-    if tokio::time::timeout(ctx.config.delivery.stop_allowance, settler).await.is_err() {
-        tracing::error!("delivery.stopped_before_all_was_settled");
+    end(ctx, &lanes, calls, (settler, taker)).await;
+}
+
+/// Lets the calls in flight end and settle, within the allowance of a stop.
+async fn end(ctx: &Context, lanes: &Lanes, calls: Calls, (settler, taker): (JoinHandle<()>, JoinHandle<()>)) {
+    lanes.close();
+    let all = async {
+        lanes.all_back().await;
+        calls.tasks.close();
+        calls.tasks.wait().await;
+        drop(calls);
+        let _ = taker.await;
+        let _ = settler.await;
+    };
+    if tokio::time::timeout(ctx.config.delivery.stop_allowance, all).await.is_err() {
+        tracing::warn!(calls = lanes.in_flight(), "delivery.stopped_with_calls_in_flight");
     }
 }
 
-/// Free calls, by app: one app's slow WeChat does not hold up another's.
-struct Slots {
-    by_app: Mutex<HashMap<String, Arc<Semaphore>>>,
-    per_app: usize,
-    /// Rung when a call of an app with a backlog ends.
-    freed: Arc<Notify>,
+/// What it takes to begin a call.
+#[derive(Clone)]
+struct Calls {
+    ctx: Context,
+    tasks: TaskTracker,
+    answers: mpsc::UnboundedSender<Answer>,
 }
 
-impl Slots {
-    fn new(ctx: &Context) -> Self {
-        Self { by_app: Mutex::default(), per_app: ctx.config.delivery.concurrency, freed: Arc::default() }
+impl Calls {
+    fn begin(&self, Claimed { row, ticket }: Claimed) {
+        let (ctx, answers) = (self.ctx.clone(), self.answers.clone());
+        self.tasks.spawn(async move {
+            let settlement = push(&ctx, row).await;
+            ticket.ended(&settlement.came);
+            // The settler lives until every sender is gone.
+            let _ = answers.send(Answer { settlement, ticket: Some(ticket) });
+        });
     }
 
-    fn of(&self, app: &App) -> Arc<Semaphore> {
-        let mut by_app = self.by_app.lock().unwrap_or_else(PoisonError::into_inner);
-        by_app.entry(app.app_id.clone()).or_insert_with(|| Arc::new(Semaphore::new(self.per_app))).clone()
+    fn release(&self, row: notification::Model) {
+        let came = Came::NotCalled { because: Hold::Released };
+        let _ = self.answers.send(Answer { settlement: Settlement { row, came, duration_ms: 0 }, ticket: None });
     }
 }
 
-/// One claim for each app that has free calls; true when there may be more to claim at once.
+/// Begins the calls of messages that were accepted with a free lane.
+async fn take_over(mut handed_over: mpsc::UnboundedReceiver<Claimed>, calls: Calls) {
+    while let Some(claimed) = handed_over.recv().await {
+        calls.begin(claimed);
+    }
+}
+
+/// One claim for each app it was rung for or whose time has come; gives when the next one comes.
 async fn round(
     ctx: &Context,
-    slots: &Slots,
-    calls: &TaskTracker,
-    answers: &mpsc::UnboundedSender<Settlement>,
-) -> Result<bool, Error> {
-    let mut more = false;
-    for app in awake_apps(ctx).await? {
-        let free = slots.of(&app);
-        let most = free.available_permits();
-        if most == 0 {
-            continue;
-        }
-        let claimed = claim(ctx, &app.app_id, most).await?;
-        more |= !claimed.is_empty() && claimed.len() < most;
-        for row in claimed {
-            if let Ok(slot) = free.clone().try_acquire_owned() {
-                let call = call(ctx.clone(), row, slot, answers.clone(), slots.freed.clone());
-                calls.spawn(call);
-            }
+    lanes: &Arc<Lanes>,
+    calls: &Calls,
+    rung: &Rung,
+    looks: &mut HashMap<String, Timestamp>,
+) -> Result<Timestamp, Error> {
+    let pauses = pause::current(ctx, &revision::now(ctx).await?).await?;
+    let apps = ctx.apps();
+    looks.retain(|app_id, _| apps.iter().any(|app| app.app_id == *app_id));
+    for app in apps.iter() {
+        let now = ctx.clock.now();
+        let due = looks.get(&app.app_id).is_none_or(|at| *at <= now);
+        if due || rung.all || rung.apps.contains(&app.app_id) {
+            let next = look(ctx, lanes, calls, app, &pauses).await?;
+            looks.insert(app.app_id.clone(), next);
         }
     }
-    Ok(more)
+    let unevenly = PERIOD.mul_f64(0.9 + 0.2 * rand::random::<f64>());
+    Ok(looks.values().copied().min().unwrap_or(ctx.clock.now() + unevenly))
 }
 
-async fn pushed(ctx: Context, row: notification::Model) -> Settlement {
-    push(&ctx, row).await
-}
-
-async fn call(
-    ctx: Context,
-    row: notification::Model,
-    slot: OwnedSemaphorePermit,
-    answers: mpsc::UnboundedSender<Settlement>,
-    freed: Arc<Notify>,
-) {
-    let settlement = push(&ctx, row).await;
-    drop(slot);
-    freed.notify_one();
-    // The settler lives until every sender is gone.
-    let _ = answers.send(settlement);
-}
-
-async fn awake_apps(ctx: &Context) -> Result<Vec<Arc<App>>, Error> {
+/// One claim for an app; gives when to look again.
+async fn look(
+    ctx: &Context,
+    lanes: &Arc<Lanes>,
+    calls: &Calls,
+    app: &App,
+    pauses: &Pauses,
+) -> Result<Timestamp, Error> {
     let now = ctx.clock.now();
-    let apps = app_account::all(ctx).await?;
-    Ok(apps.into_iter().filter(|(_, row)| app_account::is_awake(row, now)).map(|(app, _)| app).collect())
-}
-
-/// Settles what waits, in one transaction, without a timer: a single answer is settled at once.
-async fn settle_all(ctx: Context, mut waiting: mpsc::UnboundedReceiver<Settlement>) {
-    let mut batch = Vec::with_capacity(SETTLE_BATCH);
-    while waiting.recv_many(&mut batch, SETTLE_BATCH).await > 0 {
-        while let Err(error) = settle_and_log(&ctx, &batch).await {
-            tracing::error!(%error, messages = batch.len(), "delivery.settle_failed");
-            let now = ctx.clock.now();
-            // Past their leases the sweep has them, and their attempts say that nobody knows.
-            batch.retain(|settlement| settlement.row.lease_until.is_some_and(|until| until > now));
-            tokio::time::sleep(SETTLE_AGAIN).await;
+    let later = now + PERIOD.mul_f64(0.9 + 0.2 * rand::random::<f64>());
+    let lane = lanes.of(&app.app_id);
+    if !pauses.is_awake(&app.app_id, now) {
+        return Ok(pauses.ends_at(&app.app_id, now).unwrap_or(later).min(later));
+    }
+    let room = lane.room(ctx, BATCH);
+    if room == 0 {
+        lane.set_backlog(true);
+        lane.set_pending(true);
+        return Ok(lane.room_in().map_or(later, |span| now + span).min(later));
+    }
+    let Found { rows, any_pending, next_due } =
+        claim(ctx, &app.app_id, room, &pauses.templates_of(&app.app_id)).await?;
+    let full = rows.len() >= room;
+    lane.set_backlog(full);
+    lane.set_pending(any_pending);
+    if rows.is_empty() {
+        lane.found_nothing();
+    }
+    for row in rows {
+        if let Some(ticket) = lanes.take(&lane, row.identity_id) {
+            calls.begin(Claimed { row, ticket });
+        } else {
+            // A message to the same user was handed over at this moment.
+            calls.release(row);
         }
-        batch.clear();
     }
-}
-
-async fn settle_and_log(ctx: &Context, settlements: &[Settlement]) -> Result<(), Error> {
-    let results = settle::settle(ctx, settlements).await?;
-    for (settlement, next) in settlements.iter().zip(results) {
-        let row = &settlement.row;
-        let errcode = match &settlement.came {
-            Came::Accepted { .. } => Some(0),
-            came => came.refusal().map(|refusal| refusal.errcode),
-        };
-        let outcome = next.as_ref().map(|next| next.outcome);
-        metrics::counter!("magpie_pushes_total", "app_id" => row.app_id.clone(), "outcome" => outcome.map_or_else(|| "lease_lost".to_owned(), word))
-            .increment(1);
-        let Some(next) = next else {
-            tracing::warn!(notification.id = %row.id, wechat.errcode = errcode, "notification.lease_lost");
-            continue;
-        };
-        tracing::info!(
-            notification.id = %row.id,
-            app.id = %row.app_id,
-            user.id = %row.user_id,
-            attempt.number = row.attempt_number,
-            outcome = ?next.outcome,
-            state = ?next.state,
-            wechat.errcode = errcode,
-            duration_ms = settlement.duration_ms,
-            "notification.push"
-        );
-    }
-    // A user's next message waits for the one before it.
-    if !settlements.is_empty() {
-        ctx.wake.delivery.notify_one();
-    }
-    Ok(())
-}
-
-/// An outcome as it is stored.
-fn word(outcome: Outcome) -> String {
-    serde_json::to_value(outcome).ok().and_then(|word| word.as_str().map(str::to_owned)).unwrap_or_default()
+    Ok(if full { now } else { next_due.map_or(later, |due| due.min(later)) })
 }

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use magpie::notification::claim::claim;
+use entity::notification;
+use magpie::context::Context;
 use rstest::rstest;
 use serde_json::{Value, json};
 
@@ -10,6 +11,11 @@ use crate::harness::{APP, Kind, Phone, World};
 
 const SEND: &str = "/cgi-bin/message/subscribe/send";
 const TOKEN: &str = "/cgi-bin/stable_token";
+
+/// Claims as the worker does.
+async fn claim(ctx: &Context, most: usize) -> Vec<notification::Model> {
+    magpie::notification::claim::claim(ctx, APP, most, &[]).await.expect("a claim").rows
+}
 
 /// A user with some credits, and the demo's rule with these changes.
 async fn ready(world: &World, name: &str, credits: usize) -> Phone {
@@ -287,9 +293,9 @@ async fn a_lost_lease_leaves_the_message_unsure_and_its_late_answer_decides(
     let ann = ready(&world, "ann", 2).await;
     // A node claims and dies.
     let id = told(&world, "1", &ann).await;
-    let claimed = claim(&world.ctx, APP, 10).await.expect("a claim");
+    let claimed = claim(&world.ctx, 10).await;
     assert_eq!(claimed.len(), 1);
-    assert_eq!(claim(&world.ctx, APP, 10).await.expect("a claim").len(), 0, "claimed once");
+    assert_eq!(claim(&world.ctx, 10).await.len(), 0, "claimed once");
     world.drain().await;
     assert_eq!(world.state(&id).await, "sending");
     world.advance(Duration::from_secs(16)).await;
@@ -301,14 +307,14 @@ async fn a_lost_lease_leaves_the_message_unsure_and_its_late_answer_decides(
     let came = magpie::notification::state::Came::Accepted { message_id: Some("77".into()) };
     let row = claimed.into_iter().next().expect("a row");
     let late = magpie::notification::settle::Settlement { row: row.clone(), came, duration_ms: 20_000 };
-    let settled = magpie::notification::settle::settle(&world.ctx, &[late]).await.expect("a settle");
+    let settled = magpie::notification::settle::settle(&world.ctx, &[&late]).await.expect("a settle");
     assert!(settled[0].is_some());
     assert_eq!(world.state(&id).await, "accepted");
 
     // A second word under the same lease changes nothing.
     let came = magpie::notification::state::Came::NotSent;
     let later = magpie::notification::settle::Settlement { row, came, duration_ms: 20_000 };
-    let settled = magpie::notification::settle::settle(&world.ctx, &[later]).await.expect("a settle");
+    let settled = magpie::notification::settle::settle(&world.ctx, &[&later]).await.expect("a settle");
     assert!(settled[0].is_none(), "the lease is lost");
     assert_eq!(world.state(&id).await, "accepted");
     world.finish().await;
@@ -325,8 +331,7 @@ async fn two_nodes_never_claim_the_same_message(#[values(Kind::Sqlite, Kind::Pos
         to.push(ready(&world, &format!("p{number}"), 1).await.user_id);
     }
     world.event("42", json!(to)).await;
-    let (mine, theirs) = tokio::join!(claim(&world.ctx, APP, 20), claim(world.second_context(), APP, 20));
-    let (mine, theirs) = (mine.expect("a claim"), theirs.expect("a claim"));
+    let (mine, theirs) = tokio::join!(claim(&world.ctx, 20), claim(world.second_context(), 20));
     assert!(mine.iter().all(|row| theirs.iter().all(|other| other.id != row.id)));
     assert!(mine.len() + theirs.len() >= 20, "{} {}", mine.len(), theirs.len());
     // Both nodes die; nothing is lost.
@@ -346,8 +351,8 @@ async fn one_user_gets_one_message_at_a_time(#[values(Kind::Sqlite, Kind::Postgr
     for id in ["1", "2", "3"] {
         told(&world, id, &ann).await;
     }
-    assert_eq!(claim(&world.ctx, APP, 10).await.expect("a claim").len(), 1);
-    assert_eq!(claim(&world.ctx, APP, 10).await.expect("a claim").len(), 0);
+    assert_eq!(claim(&world.ctx, 10).await.len(), 1);
+    assert_eq!(claim(&world.ctx, 10).await.len(), 0);
     world.advance(Duration::from_secs(16)).await;
     world.drain().await;
     assert_eq!(world.messages(&ann.openid).await.len(), 2, "the two others went after it");

@@ -1,0 +1,112 @@
+//! Settles the answers as they come, in groups and without a timer.
+
+use std::{collections::HashSet, time::Duration};
+
+use entity::{attempt::Outcome, notification::State};
+use tokio::sync::mpsc;
+
+use crate::{
+    context::Context,
+    error::Error,
+    notification::{
+        lane::{Ticket, lanes},
+        settle::{self, Settlement},
+        state::{Came, Next},
+    },
+};
+
+/// Answers settled in one transaction at most.
+const BATCH: usize = 256;
+/// Pause before a settle is tried again when the database is away.
+const AGAIN: Duration = Duration::from_millis(200);
+
+/// What came of a call; its slot is free once that is settled.
+pub(super) struct Answer {
+    pub settlement: Settlement,
+    /// None for a row that was given back without a call.
+    #[expect(dead_code, reason = "it is held, and given back when the answer is dropped")]
+    pub ticket: Option<Ticket>,
+}
+
+/// Settles what waits, in one transaction: a single answer is settled at once.
+pub(super) async fn settle_all(ctx: Context, mut waiting: mpsc::UnboundedReceiver<Answer>) {
+    let mut batch = Vec::with_capacity(BATCH);
+    while waiting.recv_many(&mut batch, BATCH).await > 0 {
+        while let Err(error) = settle_batch(&ctx, &batch).await {
+            tracing::error!(%error, messages = batch.len(), "delivery.settle_failed");
+            let now = ctx.clock.now();
+            // Past their leases the sweep has them, and their attempts say that nobody knows.
+            batch.retain(|answer: &Answer| answer.settlement.row.lease_until.is_some_and(|until| until > now));
+            tokio::time::sleep(AGAIN).await;
+        }
+        batch.clear();
+    }
+}
+
+async fn settle_batch(ctx: &Context, batch: &[Answer]) -> Result<(), Error> {
+    if batch.is_empty() {
+        return Ok(());
+    }
+    let settlements: Vec<_> = batch.iter().map(|answer| &answer.settlement).collect();
+    let results = settle_and_log(ctx, &settlements).await?;
+    // A user's next message waits for the one before it, and what is sent again has a new time.
+    let mut rung = HashSet::new();
+    for (settlement, next) in settlements.iter().zip(&results) {
+        let app_id = settlement.row.app_id.as_str();
+        let again = next.as_ref().is_some_and(|next| next.state == State::Pending);
+        if !rung.contains(app_id) && (again || lanes(ctx).of(app_id).has_pending()) {
+            rung.insert(app_id);
+            ctx.wake.delivery.ring_app_here(app_id);
+        }
+    }
+    Ok(())
+}
+
+/// Settles, and tells the log and the metrics.
+pub(super) async fn settle_and_log(ctx: &Context, settlements: &[&Settlement]) -> Result<Vec<Option<Next>>, Error> {
+    let results = settle::settle(ctx, settlements).await?;
+    for (settlement, next) in settlements.iter().zip(&results) {
+        let row = &settlement.row;
+        let errcode = match &settlement.came {
+            Came::Accepted { .. } => Some(0),
+            came => came.refusal().map(|refusal| refusal.errcode),
+        };
+        let outcome = next.as_ref().map_or("lease_lost", |next| word(next.outcome));
+        metrics::counter!("magpie_pushes_total", "app_id" => row.app_id.clone(), "outcome" => outcome).increment(1);
+        let Some(next) = next else {
+            tracing::warn!(notification.id = %row.id, wechat.errcode = errcode, "notification.lease_lost");
+            continue;
+        };
+        tracing::info!(
+            notification.id = %row.id,
+            app.id = %row.app_id,
+            user.id = %row.user_id,
+            attempt.number = row.attempt_number,
+            outcome = ?next.outcome,
+            state = ?next.state,
+            wechat.errcode = errcode,
+            duration_ms = settlement.duration_ms,
+            "notification.push"
+        );
+    }
+    Ok(results)
+}
+
+/// An outcome as it is stored.
+fn word(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Accepted => "accepted",
+        Outcome::Retry => "retry",
+        Outcome::RefreshToken => "refresh_token",
+        Outcome::Snooze => "snooze",
+        Outcome::SlowDown => "slow_down",
+        Outcome::PauseApp => "pause_app",
+        Outcome::Operator => "operator",
+        Outcome::PauseTemplate => "pause_template",
+        Outcome::NoCredit => "no_credit",
+        Outcome::DropUser => "drop_user",
+        Outcome::Reject => "reject",
+        Outcome::Unsure => "unsure",
+        Outcome::NotCalled => "not_called",
+    }
+}
