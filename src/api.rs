@@ -76,6 +76,7 @@ type Service = OpenApiService<
         callback_log::CallbackLogApi,
         wechat_errors::WeChatErrorsApi,
         wellknown::WellKnownApi,
+        wellknown::HealthApi,
     ),
     (),
 >;
@@ -97,6 +98,7 @@ fn service() -> Service {
             callback_log::CallbackLogApi,
             wechat_errors::WeChatErrorsApi,
             wellknown::WellKnownApi,
+            wellknown::HealthApi,
         ),
         "Magpie",
         env!("CARGO_PKG_VERSION"),
@@ -117,6 +119,18 @@ pub fn document() -> String {
     let mut text = serde_json::to_string_pretty(&document).unwrap_or_default();
     text.push('\n');
     text
+}
+
+/// What a node answers that only works: how it is.
+pub fn probes(ctx: &Context) -> impl Endpoint + use<> {
+    let service = OpenApiService::new(wellknown::HealthApi, "Magpie", env!("CARGO_PKG_VERSION"));
+    Route::new()
+        .at("/metrics", get(wellknown::metrics))
+        .nest("/", service)
+        .data(ctx.clone())
+        .around(request::handle)
+        .data(ctx.clone())
+        .into_endpoint()
 }
 
 /// Everything the server answers.

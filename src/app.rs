@@ -12,7 +12,7 @@ use std::{
 
 use migration::{Migrator, MigratorTrait};
 use poem::{
-    Server,
+    Endpoint, Server,
     listener::{Acceptor, Listener, TcpListener},
 };
 use sea_orm::{ConnectionTrait, DbErr, TransactionTrait};
@@ -53,7 +53,9 @@ pub enum StartError {
 /// What a node does.
 #[derive(Clone, Copy, Debug)]
 pub struct Roles {
+    /// Answers requests; without it the node only tells how it is.
     pub api: bool,
+    /// Sends messages and does everything else that happens without a request.
     pub worker: bool,
 }
 
@@ -91,31 +93,39 @@ pub async fn migrate(db: &Database) -> Result<(), DbErr> {
 pub struct Running {
     pub ctx: Context,
     /// Where it listens.
-    pub address: Option<SocketAddr>,
+    pub address: SocketAddr,
     server: Option<JoinHandle<io::Result<()>>>,
     worker: Option<JoinHandle<()>>,
 }
 
 /// Starts the server and the worker, as the roles say.
 pub async fn start(ctx: Context, roles: Roles) -> Result<Running, StartError> {
-    let (address, server) = if roles.api {
-        let (address, server) = serve(&ctx).await?;
-        (Some(address), Some(server))
-    } else {
-        (None, None)
+    let (address, server) =
+        if roles.api { serve(&ctx, api::endpoint(&ctx)).await? } else { serve(&ctx, api::probes(&ctx)).await? };
+    let worker = {
+        let (ctx, stop) = (ctx.clone(), ctx.stop.clone());
+        tokio::spawn(async move {
+            if roles.worker {
+                worker::run(ctx, stop).await;
+            } else {
+                worker::neighbours::run(&ctx, &stop, false).await;
+                stop.cancelled().await;
+            }
+        })
     };
-    let worker = roles.worker.then(|| tokio::spawn(worker::run(ctx.clone(), ctx.stop.clone())));
-    Ok(Running { ctx, address, server, worker })
+    Ok(Running { ctx, address, server: Some(server), worker: Some(worker) })
 }
 
-async fn serve(ctx: &Context) -> Result<(SocketAddr, JoinHandle<io::Result<()>>), StartError> {
+async fn serve(
+    ctx: &Context,
+    endpoint: impl Endpoint + 'static,
+) -> Result<(SocketAddr, JoinHandle<io::Result<()>>), StartError> {
     let wanted = ctx.config.listen;
     let acceptor = TcpListener::bind(wanted).into_acceptor().await;
     let acceptor = acceptor.map_err(|error| StartError::Listen { address: wanted, error })?;
     let bound = acceptor.local_addr().first().and_then(|address| address.as_socket_addr().copied());
     let stop = ctx.stop.clone();
     let allowance = ctx.config.delivery.stop_allowance;
-    let endpoint = api::endpoint(ctx);
     let server = tokio::spawn(async move {
         let server = Server::new_with_acceptor(acceptor);
         server.run_with_graceful_shutdown(endpoint, stop.cancelled_owned(), Some(allowance)).await

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 use secrecy::ExposeSecret;
 
 use crate::{
@@ -26,7 +26,13 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Run the server and the worker
-    Serve(ConfigFile),
+    Serve {
+        #[command(flatten)]
+        file: ConfigFile,
+        /// What this node does; several nodes on one PostgreSQL may share the work
+        #[arg(long, env = "MAGPIE_ROLES", value_enum, value_delimiter = ',', default_value = "api,worker")]
+        roles: Vec<Role>,
+    },
     /// Run everything on this machine with a WeChat simulator; no configuration, no AppID needed
     #[cfg(feature = "sandbox")]
     Dev(crate::dev::Options),
@@ -39,6 +45,14 @@ enum Command {
     Key(KeyCommand),
     /// Print the OpenAPI document
     Openapi,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Role {
+    /// Answers requests
+    Api,
+    /// Sends messages, processes callbacks, sweeps; it listens for /healthz, /readyz and /metrics
+    Worker,
 }
 
 #[derive(clap::Args)]
@@ -78,7 +92,7 @@ pub async fn run() -> ExitCode {
                 ExitCode::FAILURE
             });
         }
-        Command::Serve(file) => serve(file).await,
+        Command::Serve { file, roles } => serve(file, &roles).await,
         #[cfg(feature = "sandbox")]
         Command::Dev(options) => crate::dev::run(options).await,
         Command::Migrate(file) => migrate(file).await,
@@ -107,7 +121,7 @@ impl ConfigFile {
     }
 }
 
-async fn serve(file: ConfigFile) -> Result<(), StartError> {
+async fn serve(file: ConfigFile, roles: &[Role]) -> Result<(), StartError> {
     telemetry::start();
     let ctx = app::build(file.load()?, Clock::system()).await?;
     app::stop_on_signal(&ctx)?;
@@ -115,10 +129,10 @@ async fn serve(file: ConfigFile) -> Result<(), StartError> {
     if ctx.apps().is_empty() {
         tracing::warn!("no app is configured: nobody can log in; add [[apps]] to the configuration");
     }
-    let running = app::start(ctx, Roles::ALL).await?;
-    if let Some(address) = running.address {
-        tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "serving");
-    }
+    let roles = Roles { api: roles.contains(&Role::Api), worker: roles.contains(&Role::Worker) };
+    let running = app::start(ctx, roles).await?;
+    let (address, version) = (running.address, env!("CARGO_PKG_VERSION"));
+    tracing::info!(%address, version, roles.api, roles.worker, "serving");
     running.wait().await
 }
 

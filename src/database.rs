@@ -1,5 +1,6 @@
 //! Connections: one pool on PostgreSQL; on SQLite one writer and a pool of readers.
 
+mod neighbours;
 pub mod rows;
 
 use std::time::Duration;

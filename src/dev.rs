@@ -74,7 +74,7 @@ pub async fn run(options: Options) -> Result<(), StartError> {
     let key = api_key::create_derived(&ctx, "magpie dev", &["admin".to_owned()]).await?;
     let running = app::start(ctx.clone(), Roles::ALL).await?;
     seed(&ctx).await?;
-    let server = format!("http://{}", reachable(running.address.unwrap_or(options.listen)));
+    let server = format!("http://{}", reachable(running.address));
     print!("{}", steps::text(&server, &sandbox.url(), key.key.expose_secret()));
     let result = running.wait().await;
     sandbox.stop().await;

@@ -21,6 +21,8 @@ use crate::{app_account, context::Context, database::rows::padded, error::Error,
 
 /// Candidates looked at for a receipt that names no message.
 const MOST_CANDIDATES: u64 = 50;
+/// Held receipts looked at in one round.
+const MOST_HELD: u64 = 500;
 /// How long a receipt is held for a message to fit it.
 const HELD_FOR: std::time::Duration = std::time::Duration::from_hours(24);
 
@@ -53,7 +55,7 @@ pub async fn match_held_of<'a>(
     }
     let of =
         Condition::all().add(row::Column::AppId.is_in(padded(apps))).add(row::Column::Openid.is_in(padded(openids)));
-    for receipt in held(tx, of, now).await? {
+    for receipt in held(tx, of, now, MOST_HELD).await? {
         apply(tx, &receipt, now).await?;
     }
     Ok(())
@@ -62,23 +64,26 @@ pub async fn match_held_of<'a>(
 /// Tries all held receipts again; gives how many found their message.
 pub async fn match_held(ctx: &Context) -> Result<usize, Error> {
     let now = ctx.clock.now();
+    if held(ctx.db.read(), Condition::all(), now, 1).await?.is_empty() {
+        return Ok(0);
+    }
     let tx = ctx.db.begin().await?;
     let mut matched = 0;
-    for receipt in held(&tx, Condition::all(), now).await? {
+    for receipt in held(&tx, Condition::all(), now, MOST_HELD).await? {
         matched += usize::from(apply(&tx, &receipt, now).await?);
     }
     tx.commit().await?;
     Ok(matched)
 }
 
-async fn held(tx: &DatabaseTransaction, of: Condition, now: Timestamp) -> Result<Vec<row::Model>, Error> {
+async fn held(db: &impl ConnectionTrait, of: Condition, now: Timestamp, most: u64) -> Result<Vec<row::Model>, Error> {
     let rows = row::Entity::find()
         .filter(row::Column::NotificationId.is_null())
         .filter(row::Column::ReceivedAt.gt(now - HELD_FOR))
         .filter(of)
         .order_by_asc(row::Column::ReceivedAt)
-        .limit(500)
-        .all(tx)
+        .limit(most)
+        .all(db)
         .await?;
     Ok(rows)
 }

@@ -2,9 +2,10 @@
 //!
 //! | duty | rung by | period |
 //! | --- | --- | --- |
-//! | `delivery.rs`: claim, push, settle | a new notification, a released one | 0.5 s |
+//! | `delivery.rs`: claim, push, settle | a new notification, a released one, the next due one | 2 s |
+//! | `neighbours.rs`: wake the other nodes, be woken by them | a message to be claimed | – |
 //! | callbacks: process what WeChat posted | a stored callback | 1 s |
-//! | sweep: leases, unknown outcomes, expiry, held receipts | – | 1 s |
+//! | sweep: leases, unknown outcomes, expiry, held receipts | the earliest of their times | 1 s |
 //! | quota: resume apps whose quota has room again | – | 5 s |
 //! | templates: mirror them | start | 1 h |
 //! | clock: agree with PostgreSQL's | start | 30 s |
@@ -13,6 +14,7 @@
 //! picked up the way everything else is. A duty that dies takes the process with it.
 
 pub mod delivery;
+pub mod neighbours;
 mod push;
 
 use std::time::Duration;
@@ -26,12 +28,11 @@ use crate::{callback, context::Context, error::Error, notification::sweep, quota
 pub async fn run(ctx: Context, stop: CancellationToken) {
     tokio::join!(
         delivery::run(&ctx, &stop),
+        neighbours::run(&ctx, &stop, true),
         every(&stop, Duration::from_secs(1), Some(&ctx.wake.callbacks), || async {
             report("callbacks", callback::process_stored(&ctx).await.map(drop));
         }),
-        every(&stop, Duration::from_secs(1), None, || async {
-            report("sweep", sweep_once(&ctx).await.map(drop));
-        }),
+        sweep_in_time(&ctx, &stop),
         every(&stop, Duration::from_secs(5), None, || async {
             report("quota", quota::resume_where_room(&ctx).await.map(drop));
         }),
@@ -46,6 +47,30 @@ pub async fn step(ctx: &Context) -> Result<usize, Error> {
     let callbacks = callback::process_stored(ctx).await?;
     let swept = sweep_once(ctx).await? + quota::resume_where_room(ctx).await?;
     Ok(callbacks + swept + delivery::step(ctx).await?)
+}
+
+/// Sweeps when something's time has come: nothing is written, and little read, while there is nothing.
+async fn sweep_in_time(ctx: &Context, stop: &CancellationToken) {
+    const PERIOD: Duration = Duration::from_secs(1);
+    while !stop.is_cancelled() {
+        let next = match sweep::next(ctx).await {
+            Ok(next) => next,
+            Err(error) => {
+                report("sweep", Err(error));
+                None
+            }
+        };
+        let now = ctx.clock.now();
+        if next.is_some_and(|at| at <= now) {
+            report("sweep", sweep::sweep(ctx).await.map(drop));
+        }
+        report("receipts", receipt::match_held(ctx).await.map(drop));
+        let pause = next.filter(|at| *at > now).map_or(PERIOD, |at| at.since(now).min(PERIOD));
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(pause.max(Duration::from_millis(20)).mul_f64(0.9 + 0.2 * rand::random::<f64>())) => {}
+        }
+    }
 }
 
 async fn sweep_once(ctx: &Context) -> Result<usize, Error> {

@@ -66,7 +66,13 @@ impl WellKnownApi {
         let jwks = Jwks { keys: keys.iter().map(show).collect() };
         Ok(JwksResponse::Keys(Json(jwks), "public, max-age=300".into()))
     }
+}
 
+/// How a node is, whatever its roles.
+pub struct HealthApi;
+
+#[OpenApi(tag = "Tag::Operation")]
+impl HealthApi {
     /// Whether the process lives
     #[oai(path = "/healthz", method = "get", operation_id = "healthz")]
     async fn healthz(&self) -> Result<Json<Health>, Failure> {

@@ -10,7 +10,7 @@ use entity::{
 use sea_orm::{
     ActiveValue::Set,
     ColumnTrait, ConnectionTrait, DatabaseTransaction, DbBackend, EntityTrait, QueryFilter, QuerySelect,
-    sea_query::{LockBehavior, LockType},
+    sea_query::{Expr, ExprTrait, LockBehavior, LockType},
 };
 
 use super::state::{at_unsure_deadline, is_recognised};
@@ -35,6 +35,37 @@ impl Swept {
     }
 }
 
+/// When the next thing is due here; None when nothing is.
+pub async fn next(ctx: &Context) -> Result<Option<Timestamp>, Error> {
+    let mut next = None;
+    for (column, states) in
+        [(row::Column::LeaseUntil, &SENDING[..]), (row::Column::DueAt, &UNSURE), (row::Column::ExpiresAt, &TO_BE_SENT)]
+    {
+        let first = row::Entity::find()
+            .select_only()
+            .column_as(Expr::col(column).min(), "first")
+            .filter(in_state(states))
+            .into_tuple::<Option<Timestamp>>()
+            .one(ctx.db.read())
+            .await?;
+        next = [next, first.flatten()].into_iter().flatten().min();
+    }
+    Ok(next)
+}
+
+const SENDING: [&str; 1] = ["sending"];
+const UNSURE: [&str; 1] = ["unsure"];
+const TO_BE_SENT: [&str; 2] = ["waiting", "pending"];
+
+/// The states are part of the text: bound ones hide from the database that a partial index fits.
+fn in_state(states: &[&'static str]) -> Expr {
+    let state = row::Column::State.into_expr();
+    match states {
+        [one] => state.eq(Expr::Constant((*one).into())),
+        several => state.is_in(several.iter().map(|state| Expr::Constant((*state).into()))),
+    }
+}
+
 /// One round; a larger backlog takes several.
 pub async fn sweep(ctx: &Context) -> Result<Swept, Error> {
     Ok(Swept { leases: end_leases(ctx).await?, decided: decide_unsure(ctx).await?, expired: expire(ctx).await? })
@@ -44,8 +75,7 @@ pub async fn sweep(ctx: &Context) -> Result<Swept, Error> {
 async fn end_leases(ctx: &Context) -> Result<usize, Error> {
     let now = ctx.clock.now();
     let tx = ctx.db.begin().await?;
-    let query =
-        row::Entity::find().filter(row::Column::State.eq(State::Sending)).filter(row::Column::LeaseUntil.lte(now));
+    let query = row::Entity::find().filter(in_state(&SENDING)).filter(row::Column::LeaseUntil.lte(now));
     let rows = locked(&tx, query).await?;
     for row in &rows {
         let kind = ctx.app(&row.app_id).map(|app| app.kind);
@@ -91,7 +121,7 @@ fn repeated(row: &row::Model, now: Timestamp) -> row::ActiveModel {
 async fn decide_unsure(ctx: &Context) -> Result<usize, Error> {
     let now = ctx.clock.now();
     let tx = ctx.db.begin().await?;
-    let query = row::Entity::find().filter(row::Column::State.eq(State::Unsure)).filter(row::Column::DueAt.lte(now));
+    let query = row::Entity::find().filter(in_state(&UNSURE)).filter(row::Column::DueAt.lte(now));
     let rows = locked(&tx, query).await?;
     let mut again = Vec::new();
     for row in &rows {
@@ -121,9 +151,7 @@ async fn decide_unsure(ctx: &Context) -> Result<usize, Error> {
 async fn expire(ctx: &Context) -> Result<usize, Error> {
     let now = ctx.clock.now();
     let tx = ctx.db.begin().await?;
-    let query = row::Entity::find()
-        .filter(row::Column::State.is_in([State::Waiting, State::Pending]))
-        .filter(row::Column::ExpiresAt.lte(now));
+    let query = row::Entity::find().filter(in_state(&TO_BE_SENT)).filter(row::Column::ExpiresAt.lte(now));
     let rows = locked(&tx, query).await?;
     for row in &rows {
         update(&tx, row, ended(row, now)).await?;

@@ -88,7 +88,7 @@ impl World {
         #[expect(clippy::disallowed_methods, reason = "the stories speak HTTP themselves")]
         let http = reqwest::Client::builder().no_proxy().build().expect("a client");
         let world = Self {
-            base: format!("http://{}", running.address.expect("it listens")),
+            base: format!("http://{}", running.address),
             key: key.key.expose_secret().to_owned(),
             ctx,
             clock,
@@ -128,7 +128,7 @@ impl World {
     pub async fn second_node(&mut self) -> String {
         let config = configuration(&self.database.url, &self.sandbox.url(), &self.extra_config);
         let running = node(&config, &self.clock).await;
-        let address = format!("http://{}", running.address.expect("it listens"));
+        let address = format!("http://{}", running.address);
         self.nodes.push(running);
         address
     }

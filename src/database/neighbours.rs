@@ -1,0 +1,48 @@
+//! Nodes on one PostgreSQL wake each other by LISTEN and NOTIFY. SQLite has one node.
+
+use sea_orm::{
+    ConnectionTrait, DbBackend, DbErr, Statement,
+    sqlx::{self, postgres::PgListener},
+};
+use secrecy::{ExposeSecret, SecretString};
+
+use super::Database;
+
+const CHANNEL: &str = "magpie_delivery";
+
+/// A connection of its own that hears what other nodes tell.
+pub struct Neighbours {
+    listener: PgListener,
+    /// What this node signs with, so as not to hear itself.
+    node: String,
+}
+
+impl Database {
+    /// Begins to listen; what was told before is missed.
+    pub async fn listen(&self, url: &SecretString, node: &str) -> Result<Neighbours, sqlx::Error> {
+        let mut listener = PgListener::connect(url.expose_secret()).await?;
+        listener.listen(CHANNEL).await?;
+        Ok(Neighbours { listener, node: node.to_owned() })
+    }
+
+    /// Tells the other nodes that something may be sent.
+    pub async fn tell(&self, node: &str) -> Result<(), DbErr> {
+        let sql = "SELECT pg_notify($1, $2)";
+        let values = [CHANNEL.into(), node.into()];
+        self.write().execute_raw(Statement::from_sql_and_values(DbBackend::Postgres, sql, values)).await?;
+        Ok(())
+    }
+}
+
+impl Neighbours {
+    /// Waits until another node tells something. An error ends the listening.
+    pub async fn heard(&mut self) -> Result<(), sqlx::Error> {
+        loop {
+            // `recv` would connect again by itself and hide that something may have been missed.
+            match self.listener.try_recv().await? {
+                Some(told) if told.payload() == self.node => {}
+                _ => return Ok(()),
+            }
+        }
+    }
+}
