@@ -6,7 +6,10 @@ pub mod rows;
 use std::time::Duration;
 
 use entity::Timestamp;
-use sea_orm::sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
+use sea_orm::sqlx::{
+    self, Connection,
+    sqlite::{SqliteConnection, SqliteJournalMode, SqliteSynchronous},
+};
 use sea_orm::{
     ConnectOptions, ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, SqliteTransactionMode,
     Statement, TransactionOptions, TransactionTrait,
@@ -29,7 +32,7 @@ impl Database {
     /// Connects as the configuration says. An SQLite file is created when missing.
     pub async fn connect(config: &Config) -> Result<Self, DbErr> {
         if !config.is_sqlite() {
-            let write = sea_orm::Database::connect(pool(config, config.database_connections)).await?;
+            let write = sea_orm::Database::connect(postgres(config)).await?;
             return Ok(Self { read: write.clone(), write });
         }
         // A deferred transaction that turns into a write fails whatever busy_timeout says, so writers
@@ -96,6 +99,17 @@ fn pool(config: &Config, connections: u32) -> ConnectOptions {
     options
 }
 
+/// Each statement has its index. A plan that was made while a table was all but empty reads the whole
+/// table, and stays with its connection while the table grows; and no statement here is long enough to
+/// be worth compiling.
+const POSTGRES_PLANS: [(&str, &str); 2] = [("enable_seqscan", "off"), ("jit", "off")];
+
+fn postgres(config: &Config) -> ConnectOptions {
+    let mut options = pool(config, config.database_connections);
+    options.map_sqlx_postgres_opts(|postgres| postgres.options(POSTGRES_PLANS));
+    options
+}
+
 fn sqlite(config: &Config, connections: u32, reader: bool) -> ConnectOptions {
     let mut options = pool(config, connections);
     options.test_before_acquire(false).map_sqlx_sqlite_opts(move |sqlite| {
@@ -106,5 +120,20 @@ fn sqlite(config: &Config, connections: u32, reader: bool) -> ConnectOptions {
             .busy_timeout(ACQUIRE_TIMEOUT);
         if reader { sqlite.pragma("query_only", "ON") } else { sqlite }
     });
+    if !reader {
+        options.map_sqlx_sqlite_pool_opts(|pool| pool.after_release(|connection, _| Box::pin(is_at_rest(connection))));
+    }
     options
+}
+
+/// A writer whose transaction has not ended, whatever its driver believes, is closed. After an I/O error (a
+/// full disk) it would take everything that follows into that transaction, and nobody would ever commit it.
+async fn is_at_rest(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
+    // It fails where nothing is to be rolled back, which is as it should be.
+    let at_rest = sqlx::raw_sql("ROLLBACK").execute(&mut *connection).await.is_err();
+    let at_rest = at_rest && !connection.is_in_transaction();
+    if !at_rest {
+        tracing::warn!("database.writer_closed");
+    }
+    Ok(at_rest)
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use entity::{UserId, identity, user};
-use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, sea_query::ExprTrait};
+use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, sea_query::ExprTrait};
 
 use crate::{database::rows::padded, error::Error};
 
@@ -63,11 +63,12 @@ pub async fn resolve(
         return Ok(HashMap::new());
     }
     let mut identities: HashMap<UserId, Vec<identity::Model>> = HashMap::new();
-    let rows = identity::Entity::find()
+    let mut rows = identity::Entity::find()
         .filter(identity::Column::UserId.is_in(padded(users.values().copied())))
-        .order_by_asc(identity::Column::Id)
         .all(db)
         .await?;
+    // Sorted here: asked for an order, a plan may read the primary key from end to end.
+    rows.sort_unstable_by_key(|row| row.id);
     for row in rows {
         identities.entry(row.user_id).or_default().push(row);
     }

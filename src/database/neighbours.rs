@@ -7,6 +7,7 @@ use sea_orm::{
 use secrecy::{ExposeSecret, SecretString};
 
 use super::Database;
+use crate::error::{Code, Error};
 
 const CHANNEL: &str = "magpie_delivery";
 
@@ -19,9 +20,9 @@ pub struct Neighbours {
 
 impl Database {
     /// Begins to listen; what was told before is missed.
-    pub async fn listen(&self, url: &SecretString, node: &str) -> Result<Neighbours, sqlx::Error> {
-        let mut listener = PgListener::connect(url.expose_secret()).await?;
-        listener.listen(CHANNEL).await?;
+    pub async fn listen(&self, url: &SecretString, node: &str) -> Result<Neighbours, Error> {
+        let mut listener = PgListener::connect(url.expose_secret()).await.map_err(unavailable)?;
+        listener.listen(CHANNEL).await.map_err(unavailable)?;
         Ok(Neighbours { listener, node: node.to_owned() })
     }
 
@@ -36,13 +37,17 @@ impl Database {
 
 impl Neighbours {
     /// Waits until another node tells something. An error ends the listening.
-    pub async fn heard(&mut self) -> Result<(), sqlx::Error> {
+    pub async fn heard(&mut self) -> Result<(), Error> {
         loop {
             // `recv` would connect again by itself and hide that something may have been missed.
-            match self.listener.try_recv().await? {
+            match self.listener.try_recv().await.map_err(unavailable)? {
                 Some(told) if told.payload() == self.node => {}
                 _ => return Ok(()),
             }
         }
     }
+}
+
+fn unavailable(error: sqlx::Error) -> Error {
+    Error::new(Code::DatabaseUnavailable).because(error)
 }

@@ -4,8 +4,8 @@
 use entity::{NotificationId, Timestamp, attempt, notification as row, notification::State};
 use sea_orm::{
     ActiveValue::Set,
-    ColumnTrait, DatabaseTransaction, EntityTrait, ExprTrait, IntoActiveModel, QueryFilter, QueryOrder, QuerySelect,
-    Statement,
+    ColumnTrait, DatabaseTransaction, DbBackend, EntityTrait, ExprTrait, IntoActiveModel, QueryFilter, QueryOrder,
+    QuerySelect, QueryTrait, Statement,
     sea_query::{Alias, Condition, Expr, Query},
 };
 use uuid::Uuid;
@@ -32,14 +32,14 @@ pub struct Found {
 }
 
 /// What one claim looks for.
-struct Look<'a> {
-    app_id: &'a str,
+pub struct Look<'a> {
+    pub app_id: &'a str,
     /// Of this priority: a level is read in the order of its index, however much is scheduled for later.
-    priority: i32,
-    most: u64,
-    paused_templates: &'a [String],
-    now: Timestamp,
-    lease: Lease,
+    pub priority: i32,
+    pub most: u64,
+    pub paused_templates: &'a [String],
+    pub now: Timestamp,
+    pub lease: Lease,
 }
 
 /// How long a call may take, and who may write down what came of it.
@@ -147,7 +147,16 @@ WITH due AS MATERIALIZED (
 )
 SELECT * FROM claimed";
 
-async fn on_postgres(ctx: &Context, look: Look<'_>) -> Result<Vec<row::Model>, Error> {
+/// How due messages are found on this database: on PostgreSQL they are claimed along with it.
+pub fn statement(backend: DbBackend, look: &Look<'_>) -> Statement {
+    if backend == DbBackend::Postgres {
+        postgres_claim(look)
+    } else {
+        candidates(look, look.most * SPARE).build(backend)
+    }
+}
+
+fn postgres_claim(look: &Look<'_>) -> Statement {
     let limit = |count: u64| i64::try_from(count).unwrap_or(i64::MAX).into();
     let values: [sea_orm::Value; 8] = [
         look.app_id.into(),
@@ -159,8 +168,11 @@ async fn on_postgres(ctx: &Context, look: Look<'_>) -> Result<Vec<row::Model>, E
         look.lease.until.into(),
         look.priority.into(),
     ];
-    let statement = Statement::from_sql_and_values(sea_orm::DbBackend::Postgres, POSTGRES_CLAIM, values);
-    Ok(row::Entity::find().from_raw_sql(statement).all(ctx.db.write()).await?)
+    Statement::from_sql_and_values(DbBackend::Postgres, POSTGRES_CLAIM, values)
+}
+
+async fn on_postgres(ctx: &Context, look: Look<'_>) -> Result<Vec<row::Model>, Error> {
+    Ok(row::Entity::find().from_raw_sql(postgres_claim(&look)).all(ctx.db.write()).await?)
 }
 
 /// SQLite has one writer: what is read in the transaction stays true until it commits.

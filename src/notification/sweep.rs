@@ -9,7 +9,7 @@ use entity::{
 };
 use sea_orm::{
     ActiveValue::Set,
-    ColumnTrait, ConnectionTrait, DatabaseTransaction, DbBackend, EntityTrait, QueryFilter, QuerySelect,
+    ColumnTrait, ConnectionTrait, DatabaseTransaction, DbBackend, EntityTrait, QueryFilter, QuerySelect, Select,
     sea_query::{Expr, ExprTrait, LockBehavior, LockType},
 };
 
@@ -66,6 +66,21 @@ fn in_state(states: &[&'static str]) -> Expr {
     }
 }
 
+/// Calls whose lease ran out.
+pub fn leases_over(now: Timestamp) -> Select<row::Entity> {
+    row::Entity::find().filter(in_state(&SENDING)).filter(row::Column::LeaseUntil.lte(now))
+}
+
+/// Unknown outcomes at their deadline.
+pub fn unsure_over(now: Timestamp) -> Select<row::Entity> {
+    row::Entity::find().filter(in_state(&UNSURE)).filter(row::Column::DueAt.lte(now))
+}
+
+/// What was not sent in time.
+pub fn too_late(now: Timestamp) -> Select<row::Entity> {
+    row::Entity::find().filter(in_state(&TO_BE_SENT)).filter(row::Column::ExpiresAt.lte(now))
+}
+
 /// One round; a larger backlog takes several.
 pub async fn sweep(ctx: &Context) -> Result<Swept, Error> {
     Ok(Swept { leases: end_leases(ctx).await?, decided: decide_unsure(ctx).await?, expired: expire(ctx).await? })
@@ -75,8 +90,7 @@ pub async fn sweep(ctx: &Context) -> Result<Swept, Error> {
 async fn end_leases(ctx: &Context) -> Result<usize, Error> {
     let now = ctx.clock.now();
     let tx = ctx.db.begin().await?;
-    let query = row::Entity::find().filter(in_state(&SENDING)).filter(row::Column::LeaseUntil.lte(now));
-    let rows = locked(&tx, query).await?;
+    let rows = locked(&tx, leases_over(now)).await?;
     for row in &rows {
         let kind = ctx.app(&row.app_id).map(|app| app.kind);
         let again = kind == Some(Kind::ServiceAccount) && is_recognised(row, now);
@@ -121,8 +135,7 @@ fn repeated(row: &row::Model, now: Timestamp) -> row::ActiveModel {
 async fn decide_unsure(ctx: &Context) -> Result<usize, Error> {
     let now = ctx.clock.now();
     let tx = ctx.db.begin().await?;
-    let query = row::Entity::find().filter(in_state(&UNSURE)).filter(row::Column::DueAt.lte(now));
-    let rows = locked(&tx, query).await?;
+    let rows = locked(&tx, unsure_over(now)).await?;
     let mut again = Vec::new();
     for row in &rows {
         let (state, reason) = at_unsure_deadline(row, &ctx.config.delivery);
@@ -151,8 +164,7 @@ async fn decide_unsure(ctx: &Context) -> Result<usize, Error> {
 async fn expire(ctx: &Context) -> Result<usize, Error> {
     let now = ctx.clock.now();
     let tx = ctx.db.begin().await?;
-    let query = row::Entity::find().filter(in_state(&TO_BE_SENT)).filter(row::Column::ExpiresAt.lte(now));
-    let rows = locked(&tx, query).await?;
+    let rows = locked(&tx, too_late(now)).await?;
     for row in &rows {
         update(&tx, row, ended(row, now)).await?;
     }
@@ -172,7 +184,7 @@ fn ended(row: &row::Model, now: Timestamp) -> row::ActiveModel {
 }
 
 /// Rows another node deals with at this moment are left to it.
-async fn locked(tx: &DatabaseTransaction, query: sea_orm::Select<row::Entity>) -> Result<Vec<row::Model>, Error> {
+async fn locked(tx: &DatabaseTransaction, query: Select<row::Entity>) -> Result<Vec<row::Model>, Error> {
     let query = query.limit(BATCH);
     let query = match tx.get_database_backend() {
         DbBackend::Postgres => query.lock_with_behavior(LockType::Update, LockBehavior::SkipLocked),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::context::Context;
+use crate::{context::Context, error::Error};
 
 /// Words of one burst are one word.
 const BREATH: Duration = Duration::from_millis(25);
@@ -45,7 +45,7 @@ async fn listen(ctx: &Context, node: &str) {
     }
 }
 
-async fn listen_until_lost(ctx: &Context, node: &str) -> Result<(), sea_orm::sqlx::Error> {
+async fn listen_until_lost(ctx: &Context, node: &str) -> Result<(), Error> {
     let mut neighbours = ctx.db.listen(&ctx.config.database_url, node).await?;
     // Something may have been told before.
     ctx.wake.delivery.ring_all_here();

@@ -1,0 +1,83 @@
+//! The statements of the delivery loop use their indexes, whatever has gathered in the tables.
+
+use entity::{Timestamp, notification};
+use magpie::notification::{
+    claim::{self, Lease, Look},
+    sweep,
+};
+use rstest::rstest;
+use sea_orm::{ConnectionTrait, DbBackend, EntityTrait, QueryTrait, Statement};
+use serde_json::json;
+
+use crate::harness::{APP, Kind, World};
+
+/// How the database would run it.
+async fn plan(world: &World, statement: Statement) -> String {
+    let db = world.ctx.db.write();
+    let explain = match db.get_database_backend() {
+        DbBackend::Sqlite => "EXPLAIN QUERY PLAN",
+        _ => "EXPLAIN",
+    };
+    let sql = format!("{explain} {}", statement.sql);
+    let explained = Statement { sql, ..statement };
+    let column = if db.get_database_backend() == DbBackend::Sqlite { "detail" } else { "QUERY PLAN" };
+    let rows = db.query_all_raw(explained).await.expect("a plan");
+    rows.iter().map(|row| row.try_get::<String>("", column).expect("a line")).collect::<Vec<_>>().join("\n")
+}
+
+/// Many finished messages beside one of each kind that still lives.
+async fn gather(world: &World) {
+    let phone = world.phone("ann").await;
+    world.rule(json!({ "no_credit": "wait" })).await;
+    world.accept(&phone, "tap-1").await;
+    world.event("1", phone.user_id.as_str()).await;
+    world.event("2", phone.user_id.as_str()).await;
+    let one = notification::Entity::find().one(world.ctx.db.read()).await.expect("a query").expect("a row");
+    for state in [notification::State::Delivered, notification::State::Failed] {
+        for batch in 0..20 {
+            let rows = (0..100).map(|_| {
+                let id = entity::NotificationId(uuid::Uuid::now_v7());
+                let model = notification::Model { id, state, event_id: None, ..one.clone() };
+                sea_orm::IntoActiveModel::into_active_model(model)
+            });
+            notification::Entity::insert_many(rows)
+                .exec_without_returning(world.ctx.db.write())
+                .await
+                .unwrap_or_else(|error| panic!("{batch}: {error}"));
+        }
+    }
+    world.ctx.db.write().execute_unprepared("ANALYZE").await.expect("statistics");
+}
+
+#[rstest]
+#[tokio::test]
+async fn the_loops_statements_read_only_what_lives(#[values(Kind::Sqlite, Kind::Postgres)] kind: Kind) {
+    let Some(world) = World::new(kind).await else { return };
+    gather(&world).await;
+    let backend = world.ctx.db.write().get_database_backend();
+    let now: Timestamp = world.ctx.clock.now();
+    let look = Look {
+        app_id: APP,
+        priority: 0,
+        most: 256,
+        paused_templates: &["a".to_owned()],
+        now,
+        lease: Lease { token: uuid::Uuid::now_v7(), until: now },
+    };
+    for (statement, index) in [
+        (claim::statement(backend, &look), "notification_claim"),
+        (claim::statement(backend, &look), "notification_in_flight"),
+        (sweep::leases_over(now).build(backend), "notification_in_flight"),
+        (sweep::unsure_over(now).build(backend), "notification_due_at"),
+        (sweep::too_late(now).build(backend), "notification_expires_at"),
+    ] {
+        let text = statement.sql.clone();
+        let plan = plan(&world, statement).await;
+        assert!(plan.contains(index), "{index} is not used by\n{text}\n{plan}");
+        let reads_all = plan.lines().any(|line| {
+            line.contains("Seq Scan on notification") || (line.starts_with("SCAN") && !line.contains("USING"))
+        });
+        assert!(!reads_all, "the whole table is read by\n{text}\n{plan}");
+    }
+    world.finish().await;
+}
