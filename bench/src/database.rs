@@ -37,6 +37,13 @@ impl Database {
         Ok(Self::Sqlite { folder: tempfile::Builder::new().prefix("magpie-bench-sqlite-").tempdir()? })
     }
 
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Postgres(_) => Kind::Postgres,
+            Self::Sqlite { .. } => Kind::Sqlite,
+        }
+    }
+
     pub fn url(&self) -> String {
         match self {
             Self::Postgres(database) => database.url.clone(),

@@ -1,5 +1,6 @@
 //! The figures. Each is measured in rounds, floor and Magpie by turns, so that both meet the same machine.
 
+pub mod growth;
 pub mod idle;
 pub mod killed;
 pub mod logins;
@@ -47,8 +48,12 @@ impl Run<'_> {
     }
 
     fn enter(&mut self, measure: &Measure, contender: &Contender, value: f64) {
-        eprintln!("  {:<10} {:<7} {:<60} {value:.*}", self.kind.name(), contender.name(), measure.name, measure.digits);
-        self.table.enter(self.kind.name(), measure, contender.name(), value);
+        self.enter_as(measure, contender.name(), value);
+    }
+
+    fn enter_as(&mut self, measure: &Measure, column: &str, value: f64) {
+        eprintln!("  {:<10} {column:<7} {:<60} {value:.*}", self.kind.name(), measure.name, measure.digits);
+        self.table.enter(self.kind.name(), measure, column, value);
     }
 
     fn meter(&self, contender: &Contender) -> Meter {

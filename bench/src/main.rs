@@ -39,7 +39,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use contender::{Contender, Program};
 use database::{Cluster, Kind};
-use figure::{Run, idle, killed, logins, pushes};
+use figure::{Run, growth, idle, killed, logins, pushes};
 use floor::Floor;
 use options::{Command, Figure, Options};
 use server::Magpie;
@@ -91,7 +91,13 @@ async fn measure(options: &Options) -> Result<()> {
         };
         let cluster = cluster.as_ref();
         let mut run = Run { kind, size: options.size(), upstream: &upstream, cluster, table: &mut table };
-        figures(options, &binary, &mut run).await?;
+        if options.wants_side_by_side() {
+            side_by_side(options, &binary, &mut run).await?;
+        }
+        if options.wants(Figure::Growth) {
+            let (none, mut many) = (magpie(&binary, &run).await?, magpie(&binary, &run).await?);
+            growth::measure(&mut run, &none, &mut many, options.growth_rows).await?;
+        }
     }
     println!("{}", table.markdown());
     if let Some(file) = &options.json {
@@ -100,7 +106,7 @@ async fn measure(options: &Options) -> Result<()> {
     Ok(())
 }
 
-async fn figures(options: &Options, binary: &std::path::Path, run: &mut Run<'_>) -> Result<()> {
+async fn side_by_side(options: &Options, binary: &std::path::Path, run: &mut Run<'_>) -> Result<()> {
     let mut contenders =
         [Contender::start(Program::Floor(floor(run)), run.database().await?).await?, magpie(binary, run).await?];
     for contender in &contenders {

@@ -25,6 +25,12 @@ pub struct Options {
     /// Only these figures, separated by commas
     #[arg(long, value_enum, value_delimiter = ',')]
     only: Vec<Figure>,
+    /// Also measure growth
+    #[arg(long)]
+    growth: bool,
+    /// Users and finished messages that are stored for growth
+    #[arg(long, default_value_t = 1_000_000)]
+    pub growth_rows: usize,
     /// How often each figure is measured; the table shows the median
     #[arg(long, default_value_t = 3)]
     rounds: usize,
@@ -84,6 +90,8 @@ pub enum Figure {
     Slow,
     /// The account after SIGKILL
     Killed,
+    /// Pushes and logins with many rows stored; takes minutes, so only when it is named or with --growth
+    Growth,
 }
 
 impl Databases {
@@ -95,7 +103,15 @@ impl Databases {
 
 impl Options {
     pub fn wants(&self, figure: Figure) -> bool {
-        self.only.is_empty() || self.only.contains(&figure)
+        match figure {
+            Figure::Growth => self.growth || self.only.contains(&figure),
+            _ => self.only.is_empty() || self.only.contains(&figure),
+        }
+    }
+
+    /// Whether anything is wanted that floor and Magpie do side by side.
+    pub fn wants_side_by_side(&self) -> bool {
+        self.only.iter().any(|figure| *figure != Figure::Growth) || self.only.is_empty()
     }
 
     pub fn size(&self) -> Size {
