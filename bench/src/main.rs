@@ -55,7 +55,7 @@ fn main() -> ExitCode {
         Some(Command::Floor { upstream, in_flight, database }) => {
             with_runtime(floor::run(*upstream, *in_flight, database))
         }
-        None => with_runtime(until_interrupted(measure(&options))),
+        None => with_runtime(run(&options)),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -80,9 +80,19 @@ async fn until_interrupted(work: impl Future<Output = Result<()>>) -> Result<()>
     }
 }
 
-async fn measure(options: &Options) -> Result<()> {
-    let binary = server::binary(options.server.clone())?;
+async fn run(options: &Options) -> Result<()> {
     let mut table = Table::default();
+    let measured = until_interrupted(measure(options, &mut table)).await;
+    // What was measured before something went wrong is no less true.
+    println!("{}", table.markdown());
+    if let Some(file) = &options.json {
+        std::fs::write(file, table.json()?)?;
+    }
+    measured
+}
+
+async fn measure(options: &Options, table: &mut Table) -> Result<()> {
+    let binary = server::binary(options.server.clone())?;
     for kind in options.database.kinds() {
         let upstream = Upstream::start()?;
         let cluster = match kind {
@@ -90,7 +100,7 @@ async fn measure(options: &Options) -> Result<()> {
             Kind::Sqlite => None,
         };
         let cluster = cluster.as_ref();
-        let mut run = Run { kind, size: options.size(), upstream: &upstream, cluster, table: &mut table };
+        let mut run = Run { kind, size: options.size(), upstream: &upstream, cluster, table: &mut *table };
         if options.wants_side_by_side() {
             side_by_side(options, &binary, &mut run).await?;
         }
@@ -98,10 +108,6 @@ async fn measure(options: &Options) -> Result<()> {
             let (none, mut many) = (magpie(&binary, &run).await?, magpie(&binary, &run).await?);
             growth::measure(&mut run, &none, &mut many, options.growth_rows).await?;
         }
-    }
-    println!("{}", table.markdown());
-    if let Some(file) = &options.json {
-        std::fs::write(file, table.json()?)?;
     }
     Ok(())
 }
