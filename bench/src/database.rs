@@ -1,6 +1,7 @@
 //! A database of one contender, made for the run and gone after it.
 
 mod postgres;
+mod statements;
 
 use std::path::PathBuf;
 
@@ -49,6 +50,14 @@ impl Database {
             Self::Postgres(database) => database.url.clone(),
             Self::Sqlite { folder } => format!("sqlite://{}?mode=rwc", file(folder).display()),
         }
+    }
+
+    /// What PostgreSQL spent its time on, since the last time this was asked.
+    pub async fn costliest_statements(&self, cluster: &Cluster) -> Result<String> {
+        let Self::Postgres(database) = self else { return Ok(String::new()) };
+        let lines = statements::costliest(cluster, database).await?;
+        statements::forget(cluster).await?;
+        Ok(lines)
     }
 
     /// Runs statements that give no rows.

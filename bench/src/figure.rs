@@ -56,6 +56,15 @@ impl Run<'_> {
         self.table.enter(self.kind.name(), measure, column, value);
     }
 
+    /// Shows what Magpie had its database do, where that is counted.
+    pub async fn show_statements(&self, contenders: &[Contender]) -> Result<()> {
+        let Some(cluster) = self.cluster.filter(|cluster| cluster.counts_statements) else { return Ok(()) };
+        for contender in contenders.iter().filter(|contender| contender.name() == "magpie") {
+            eprintln!("{}", contender.database.costliest_statements(cluster).await?);
+        }
+        Ok(())
+    }
+
     fn meter(&self, contender: &Contender) -> Meter {
         Meter::start(contender.pid(), self.cluster.and_then(|cluster| cluster.pid))
     }

@@ -96,7 +96,7 @@ async fn measure(options: &Options, table: &mut Table) -> Result<()> {
     for kind in options.database.kinds() {
         let upstream = Upstream::start()?;
         let cluster = match kind {
-            Kind::Postgres => Some(Cluster::find(options.database_url.as_deref()).await?),
+            Kind::Postgres => Some(Cluster::find(options.database_url.as_deref(), options.statements).await?),
             Kind::Sqlite => None,
         };
         let cluster = cluster.as_ref();
@@ -119,23 +119,21 @@ async fn side_by_side(options: &Options, binary: &std::path::Path, run: &mut Run
         let load = contender.seed(run.size.users).await?;
         logins::first(run, contender, &load);
     }
-    if options.wants(Figure::Logins) {
-        logins::busy(run, &contenders).await?;
-    }
-    if options.wants(Figure::Steady) {
-        logins::steady(run, &contenders).await?;
-    }
-    if options.wants(Figure::Pushes) {
-        pushes::fast(run, &contenders).await?;
-    }
-    if options.wants(Figure::Idle) {
-        idle::measure(run, &contenders).await?;
-    }
-    if options.wants(Figure::Slow) {
-        pushes::slow(run, &mut contenders).await?;
-    }
-    if options.wants(Figure::Killed) {
-        killed::measure(run, &mut contenders).await?;
+    run.show_statements(&contenders).await?;
+    for figure in [Figure::Logins, Figure::Steady, Figure::Pushes, Figure::Idle, Figure::Slow, Figure::Killed] {
+        if !options.wants(figure) {
+            continue;
+        }
+        match figure {
+            Figure::Logins => logins::busy(run, &contenders).await?,
+            Figure::Steady => logins::steady(run, &contenders).await?,
+            Figure::Pushes => pushes::fast(run, &contenders).await?,
+            Figure::Idle => idle::measure(run, &contenders).await?,
+            Figure::Slow => pushes::slow(run, &mut contenders).await?,
+            Figure::Killed => killed::measure(run, &mut contenders).await?,
+            Figure::Growth => {}
+        }
+        run.show_statements(&contenders).await?;
     }
     Ok(())
 }

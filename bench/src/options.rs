@@ -19,6 +19,10 @@ pub struct Options {
     /// A PostgreSQL server whose user may create databases; without it one is started for the run
     #[arg(long)]
     pub database_url: Option<String>,
+    /// After each figure, show which statements cost PostgreSQL the most (`pg_stat_statements`, which a server
+    /// at --database-url must have loaded)
+    #[arg(long)]
+    pub statements: bool,
     /// A ready binary; without it the release server is built
     #[arg(long)]
     pub server: Option<PathBuf>,
