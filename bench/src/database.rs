@@ -103,6 +103,6 @@ fn file(folder: &TempDir) -> PathBuf {
 
 fn open(file: &std::path::Path) -> Result<rusqlite::Connection> {
     let connection = rusqlite::Connection::open(file)?;
-    connection.busy_timeout(std::time::Duration::from_secs(60))?;
+    connection.busy_timeout(std::time::Duration::from_mins(1))?;
     Ok(connection)
 }

@@ -8,7 +8,7 @@ use crate::{database::Kind, figure::Size};
 
 /// Measures Magpie beside the least that the same work can cost, and prints one table
 ///
-/// Variables such as MAGPIE_DATABASE_CONNECTIONS and RUST_LOG reach the server.
+/// `MAGPIE_DATABASE_CONNECTIONS`, `RUST_LOG` and all other variables reach the server.
 #[derive(Parser)]
 pub struct Options {
     #[command(subcommand)]

@@ -39,12 +39,11 @@ pub struct Database {
 impl Cluster {
     /// The server at the URL, or one of our own; either counts its statements if it is told to.
     pub async fn find(url: Option<&str>, counts_statements: bool) -> Result<Self> {
-        let (admin_url, own) = match url {
-            Some(url) => (url.to_owned(), None),
-            None => {
-                let (url, child, folder) = start(counts_statements).await?;
-                (url, Some((child, folder)))
-            }
+        let (admin_url, own) = if let Some(url) = url {
+            (url.to_owned(), None)
+        } else {
+            let (url, child, folder) = start(counts_statements).await?;
+            (url, Some((child, folder)))
         };
         let client = connect(&admin_url).await?;
         let backend: i32 = client.query_one("SELECT pg_backend_pid()", &[]).await?.try_get(0)?;

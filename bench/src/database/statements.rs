@@ -1,6 +1,8 @@
 //! Which statements cost PostgreSQL the most, by its own count (`pg_stat_statements`): for whoever looks
 //! for what to mend.
 
+use std::fmt::Write;
+
 use super::postgres::{Cluster, Database, connect};
 use crate::Result;
 
@@ -28,7 +30,7 @@ pub async fn costliest(cluster: &Cluster, database: &Database) -> Result<String>
     for row in rows {
         let (calls, total, mean): (i64, f64, f64) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
         let text: String = row.try_get(3)?;
-        lines += &format!("{calls:>10} {total:>10.0} {mean:>8.3}  {text}\n");
+        writeln!(lines, "{calls:>10} {total:>10.0} {mean:>8.3}  {text}")?;
     }
     Ok(lines)
 }
