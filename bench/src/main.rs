@@ -82,9 +82,10 @@ async fn until_interrupted(work: impl Future<Output = Result<()>>) -> Result<()>
 
 async fn run(options: &Options) -> Result<()> {
     let mut table = Table::default();
+    let machine = usage::machine();
     let measured = until_interrupted(measure(options, &mut table)).await;
     // What was measured before something went wrong is no less true.
-    println!("{}", table.markdown());
+    println!("{}\nBefore the run: {machine}.", table.markdown());
     if let Some(file) = &options.json {
         std::fs::write(file, table.json()?)?;
     }
