@@ -58,9 +58,14 @@ impl Contender {
         self.child.take().map_or(Ok(()), |mut child| child.kill())
     }
 
+    /// As an operator stops it.
+    pub fn stop(&mut self) {
+        drop(self.child.take());
+    }
+
     /// Starts it again on what it left behind.
     pub async fn start_again(&mut self) -> Result<()> {
-        drop(self.child.take());
+        self.stop();
         let (child, address) = self.program.start(&self.database).await?;
         (self.child, self.address) = (Some(child), address);
         Ok(())

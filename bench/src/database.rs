@@ -1,6 +1,7 @@
 //! A database of one contender, made for the run and gone after it.
 
 mod postgres;
+mod statements;
 
 use std::path::PathBuf;
 
@@ -37,11 +38,26 @@ impl Database {
         Ok(Self::Sqlite { folder: tempfile::Builder::new().prefix("magpie-bench-sqlite-").tempdir()? })
     }
 
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Postgres(_) => Kind::Postgres,
+            Self::Sqlite { .. } => Kind::Sqlite,
+        }
+    }
+
     pub fn url(&self) -> String {
         match self {
             Self::Postgres(database) => database.url.clone(),
             Self::Sqlite { folder } => format!("sqlite://{}?mode=rwc", file(folder).display()),
         }
+    }
+
+    /// What PostgreSQL spent its time on, since the last time this was asked.
+    pub async fn costliest_statements(&self, cluster: &Cluster) -> Result<String> {
+        let Self::Postgres(database) = self else { return Ok(String::new()) };
+        let lines = statements::costliest(cluster, database).await?;
+        statements::forget(cluster).await?;
+        Ok(lines)
     }
 
     /// Runs statements that give no rows.
@@ -87,6 +103,6 @@ fn file(folder: &TempDir) -> PathBuf {
 
 fn open(file: &std::path::Path) -> Result<rusqlite::Connection> {
     let connection = rusqlite::Connection::open(file)?;
-    connection.busy_timeout(std::time::Duration::from_secs(60))?;
+    connection.busy_timeout(std::time::Duration::from_mins(1))?;
     Ok(connection)
 }

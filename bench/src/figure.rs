@@ -1,5 +1,6 @@
 //! The figures. Each is measured in rounds, floor and Magpie by turns, so that both meet the same machine.
 
+pub mod growth;
 pub mod idle;
 pub mod killed;
 pub mod logins;
@@ -47,8 +48,21 @@ impl Run<'_> {
     }
 
     fn enter(&mut self, measure: &Measure, contender: &Contender, value: f64) {
-        eprintln!("  {:<10} {:<7} {:<60} {value:.*}", self.kind.name(), contender.name(), measure.name, measure.digits);
-        self.table.enter(self.kind.name(), measure, contender.name(), value);
+        self.enter_as(measure, contender.name(), value);
+    }
+
+    fn enter_as(&mut self, measure: &Measure, column: &str, value: f64) {
+        eprintln!("  {:<10} {column:<7} {:<60} {value:.*}", self.kind.name(), measure.name, measure.digits);
+        self.table.enter(self.kind.name(), measure, column, value);
+    }
+
+    /// Shows what Magpie had its database do, where that is counted.
+    pub async fn show_statements(&self, contenders: &[Contender]) -> Result<()> {
+        let Some(cluster) = self.cluster.filter(|cluster| cluster.counts_statements) else { return Ok(()) };
+        for contender in contenders.iter().filter(|contender| contender.name() == "magpie") {
+            eprintln!("{}", contender.database.costliest_statements(cluster).await?);
+        }
+        Ok(())
     }
 
     fn meter(&self, contender: &Contender) -> Meter {

@@ -98,13 +98,21 @@ pub async fn run(upstream: SocketAddr, in_flight: usize, database_url: &str) -> 
         queue.send(message)?;
     }
     let running = Arc::new(Running { store, upstream: Pool::new(upstream), events, queue });
-    tokio::spawn(insert(running.clone(), waiting));
-    tokio::spawn(mark(running.clone(), marks));
+    tokio::spawn(for_ever(insert(running.clone(), waiting)));
+    tokio::spawn(for_ever(mark(running.clone(), marks)));
     let messages = Arc::new(Mutex::new(messages));
     for _ in 0..in_flight {
-        tokio::spawn(push(running.clone(), messages.clone(), sent.clone()));
+        tokio::spawn(for_ever(push(running.clone(), messages.clone(), sent.clone())));
     }
     http::serve(move |request| answer(running.clone(), request)).await
+}
+
+/// A floor that does only a part of its work would be a wrong floor.
+async fn for_ever(part: impl Future<Output = Result<()>>) {
+    if let Err(error) = part.await {
+        eprintln!("the floor: {error}");
+        std::process::exit(1);
+    }
 }
 
 async fn answer(running: Arc<Running>, request: Request<Incoming>) -> Response<Full<Bytes>> {

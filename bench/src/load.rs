@@ -197,7 +197,9 @@ mod tests {
     #[test]
     fn latencies_are_told_apart() {
         let mut latency = histogram().expect("a histogram");
-        [100, 200, 5_000, 2_000_000].into_iter().for_each(|micros| latency.saturating_record(micros));
+        for micros in [100, 200, 5_000, 2_000_000] {
+            latency.saturating_record(micros);
+        }
         let load = Load { began_at: 0, seconds: 2.0, latency, broken: None };
         assert!((load.per_second() - 2.0).abs() < 1e-9);
         assert!((load.milliseconds(0.5) - 0.2).abs() < 0.001);

@@ -39,7 +39,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use contender::{Contender, Program};
 use database::{Cluster, Kind};
-use figure::{Run, idle, killed, logins, pushes};
+use figure::{Run, growth, idle, killed, logins, pushes};
 use floor::Floor;
 use options::{Command, Figure, Options};
 use server::Magpie;
@@ -55,7 +55,7 @@ fn main() -> ExitCode {
         Some(Command::Floor { upstream, in_flight, database }) => {
             with_runtime(floor::run(*upstream, *in_flight, database))
         }
-        None => with_runtime(until_interrupted(measure(&options))),
+        None => with_runtime(run(&options)),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -80,50 +80,61 @@ async fn until_interrupted(work: impl Future<Output = Result<()>>) -> Result<()>
     }
 }
 
-async fn measure(options: &Options) -> Result<()> {
-    let binary = server::binary(options.server.clone())?;
+async fn run(options: &Options) -> Result<()> {
     let mut table = Table::default();
+    let machine = usage::machine();
+    let measured = until_interrupted(measure(options, &mut table)).await;
+    // What was measured before something went wrong is no less true.
+    println!("{}\nBefore the run: {machine}.", table.markdown());
+    if let Some(file) = &options.json {
+        std::fs::write(file, table.json()?)?;
+    }
+    measured
+}
+
+async fn measure(options: &Options, table: &mut Table) -> Result<()> {
+    let binary = server::binary(options.server.clone())?;
     for kind in options.database.kinds() {
         let upstream = Upstream::start()?;
         let cluster = match kind {
-            Kind::Postgres => Some(Cluster::find(options.database_url.as_deref()).await?),
+            Kind::Postgres => Some(Cluster::find(options.database_url.as_deref(), options.statements).await?),
             Kind::Sqlite => None,
         };
         let cluster = cluster.as_ref();
-        let mut run = Run { kind, size: options.size(), upstream: &upstream, cluster, table: &mut table };
-        figures(options, &binary, &mut run).await?;
-    }
-    println!("{}", table.markdown());
-    if let Some(file) = &options.json {
-        std::fs::write(file, table.json()?)?;
+        let mut run = Run { kind, size: options.size(), upstream: &upstream, cluster, table: &mut *table };
+        if options.wants_side_by_side() {
+            side_by_side(options, &binary, &mut run).await?;
+        }
+        if options.wants(Figure::Growth) {
+            let (none, mut many) = (magpie(&binary, &run).await?, magpie(&binary, &run).await?);
+            growth::measure(&mut run, &none, &mut many, options.growth_rows).await?;
+        }
     }
     Ok(())
 }
 
-async fn figures(options: &Options, binary: &std::path::Path, run: &mut Run<'_>) -> Result<()> {
+async fn side_by_side(options: &Options, binary: &std::path::Path, run: &mut Run<'_>) -> Result<()> {
     let mut contenders =
         [Contender::start(Program::Floor(floor(run)), run.database().await?).await?, magpie(binary, run).await?];
     for contender in &contenders {
         let load = contender.seed(run.size.users).await?;
         logins::first(run, contender, &load);
     }
-    if options.wants(Figure::Logins) {
-        logins::busy(run, &contenders).await?;
-    }
-    if options.wants(Figure::Steady) {
-        logins::steady(run, &contenders).await?;
-    }
-    if options.wants(Figure::Pushes) {
-        pushes::fast(run, &contenders).await?;
-    }
-    if options.wants(Figure::Idle) {
-        idle::measure(run, &contenders).await?;
-    }
-    if options.wants(Figure::Slow) {
-        pushes::slow(run, &mut contenders).await?;
-    }
-    if options.wants(Figure::Killed) {
-        killed::measure(run, &mut contenders).await?;
+    run.show_statements(&contenders).await?;
+    for figure in [Figure::Logins, Figure::Steady, Figure::Pushes, Figure::Idle, Figure::Slow, Figure::Killed] {
+        if !options.wants(figure) {
+            continue;
+        }
+        match figure {
+            Figure::Logins => logins::busy(run, &contenders).await?,
+            Figure::Steady => logins::steady(run, &contenders).await?,
+            Figure::Pushes => pushes::fast(run, &contenders).await?,
+            Figure::Idle => idle::measure(run, &contenders).await?,
+            Figure::Slow => pushes::slow(run, &mut contenders).await?,
+            Figure::Killed => killed::measure(run, &mut contenders).await?,
+            Figure::Growth => {}
+        }
+        run.show_statements(&contenders).await?;
     }
     Ok(())
 }

@@ -8,7 +8,7 @@ use crate::{database::Kind, figure::Size};
 
 /// Measures Magpie beside the least that the same work can cost, and prints one table
 ///
-/// Variables such as MAGPIE_DATABASE_CONNECTIONS and RUST_LOG reach the server.
+/// `MAGPIE_DATABASE_CONNECTIONS`, `RUST_LOG` and all other variables reach the server.
 #[derive(Parser)]
 pub struct Options {
     #[command(subcommand)]
@@ -19,12 +19,22 @@ pub struct Options {
     /// A PostgreSQL server whose user may create databases; without it one is started for the run
     #[arg(long)]
     pub database_url: Option<String>,
+    /// After each figure, show which statements cost PostgreSQL the most (`pg_stat_statements`, which a server
+    /// at --database-url must have loaded)
+    #[arg(long)]
+    pub statements: bool,
     /// A ready binary; without it the release server is built
     #[arg(long)]
     pub server: Option<PathBuf>,
     /// Only these figures, separated by commas
     #[arg(long, value_enum, value_delimiter = ',')]
     only: Vec<Figure>,
+    /// Also measure growth
+    #[arg(long)]
+    growth: bool,
+    /// Users and finished messages that are stored for growth
+    #[arg(long, default_value_t = 1_000_000)]
+    pub growth_rows: usize,
     /// How often each figure is measured; the table shows the median
     #[arg(long, default_value_t = 3)]
     rounds: usize,
@@ -84,6 +94,8 @@ pub enum Figure {
     Slow,
     /// The account after SIGKILL
     Killed,
+    /// Pushes and logins with many rows stored; takes minutes, so only when it is named or with --growth
+    Growth,
 }
 
 impl Databases {
@@ -95,7 +107,15 @@ impl Databases {
 
 impl Options {
     pub fn wants(&self, figure: Figure) -> bool {
-        self.only.is_empty() || self.only.contains(&figure)
+        match figure {
+            Figure::Growth => self.growth || self.only.contains(&figure),
+            _ => self.only.is_empty() || self.only.contains(&figure),
+        }
+    }
+
+    /// Whether anything is wanted that floor and Magpie do side by side.
+    pub fn wants_side_by_side(&self) -> bool {
+        self.only.iter().any(|figure| *figure != Figure::Growth) || self.only.is_empty()
     }
 
     pub fn size(&self) -> Size {

@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// How long it may take to start and to be ready.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 pub struct Magpie {
     binary: PathBuf,

@@ -54,6 +54,14 @@ pub fn parent(pid: u32) -> Option<u32> {
     fs::read_to_string(format!("/proc/{pid}/stat")).ok().as_deref().and_then(read).map(|(parent, _)| parent)
 }
 
+/// The cores, and how many processes wanted them in the last minute: what else runs makes figures worse, and
+/// ratios less sure.
+pub fn machine() -> String {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    format!("{cores} cores, load average {}", load.split(' ').next().unwrap_or_default())
+}
+
 #[cfg(test)]
 mod tests {
     use super::{cpu_seconds, peak_memory, read};

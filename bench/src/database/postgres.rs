@@ -16,11 +16,14 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 use tokio_postgres::{Client, NoTls};
 
+use super::statements;
 use crate::{Result, child::Child, usage};
 
 pub struct Cluster {
     /// Of the database `postgres`, from which others are created.
-    admin_url: String,
+    pub(super) admin_url: String,
+    /// Whether it is asked for its costliest statements.
+    pub counts_statements: bool,
     /// The process above all others of the server, if it runs on this machine.
     pub pid: Option<u32>,
     own: Option<(Child, TempDir)>,
@@ -34,19 +37,22 @@ pub struct Database {
 }
 
 impl Cluster {
-    /// The server at the URL, or one of our own.
-    pub async fn find(url: Option<&str>) -> Result<Self> {
-        let (admin_url, own) = match url {
-            Some(url) => (url.to_owned(), None),
-            None => {
-                let (url, child, folder) = start().await?;
-                (url, Some((child, folder)))
-            }
+    /// The server at the URL, or one of our own; either counts its statements if it is told to.
+    pub async fn find(url: Option<&str>, counts_statements: bool) -> Result<Self> {
+        let (admin_url, own) = if let Some(url) = url {
+            (url.to_owned(), None)
+        } else {
+            let (url, child, folder) = start(counts_statements).await?;
+            (url, Some((child, folder)))
         };
         let client = connect(&admin_url).await?;
         let backend: i32 = client.query_one("SELECT pg_backend_pid()", &[]).await?.try_get(0)?;
         let pid = u32::try_from(backend).ok().and_then(usage::parent).filter(|pid| is_postgres(*pid));
-        Ok(Self { admin_url, pid, own, databases: AtomicU32::default() })
+        let cluster = Self { admin_url, counts_statements, pid, own, databases: AtomicU32::default() };
+        if counts_statements {
+            statements::forget(&cluster).await?;
+        }
+        Ok(cluster)
     }
 
     /// A new, empty database.
@@ -82,7 +88,7 @@ pub async fn connect(url: &str) -> Result<Client> {
 }
 
 /// A server on a free port of 127.0.0.1, up.
-async fn start() -> Result<(String, Child, TempDir)> {
+async fn start(counts_statements: bool) -> Result<(String, Child, TempDir)> {
     let programs = programs().ok_or("PostgreSQL is needed: install it, or name a server with --database-url")?;
     let folder = tempfile::Builder::new().prefix("magpie-bench-postgres-").tempdir()?;
     let user = server_user()?;
@@ -106,6 +112,9 @@ async fn start() -> Result<(String, Child, TempDir)> {
         [&format!("port={port}"), "listen_addresses=127.0.0.1", "unix_socket_directories=", "max_connections=200"]
     {
         postgres.args(["-c", setting]);
+    }
+    if counts_statements {
+        postgres.args(["-c", statements::LIBRARY]);
     }
     // SIGINT: does not wait for clients.
     let mut child = Child::start(&mut postgres, Signal::INT)?;

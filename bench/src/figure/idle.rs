@@ -24,9 +24,10 @@ pub async fn measure(run: &mut Run<'_>, contenders: &[Contender]) -> Result<()> 
         for contender in contenders {
             contender.credit_everybody().await?;
             run.upstream.reset(Duration::ZERO).await?;
-            let micros = latencies(run, contender).await?;
             let mut latency = load::histogram()?;
-            micros.into_iter().for_each(|micros| latency.saturating_record(micros));
+            for micros in latencies(run, contender).await? {
+                latency.saturating_record(micros);
+            }
             let milliseconds = |quantile| super::as_float(latency.value_at_quantile(quantile)) / 1000.0;
             run.enter(&P50, contender, milliseconds(0.5));
             run.enter(&P99, contender, milliseconds(0.99));

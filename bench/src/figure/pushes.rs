@@ -44,6 +44,9 @@ struct Round {
 /// An upstream that answers at once.
 pub async fn fast(run: &mut Run<'_>, contenders: &[Contender]) -> Result<()> {
     let per_thousand = 1000.0 / as_f64(run.size.events);
+    for contender in contenders {
+        warm_up(run, contender).await?;
+    }
     for _ in 0..run.size.rounds {
         for contender in contenders {
             let round = round(run, contender, Duration::ZERO).await?;
@@ -74,6 +77,17 @@ pub async fn slow(run: &mut Run<'_>, contenders: &mut [Contender]) -> Result<()>
     in_flight(contenders, FEW).await
 }
 
+/// Connections are opened, plans are made, code is read from the disk.
+async fn warm_up(run: &Run<'_>, contender: &Contender) -> Result<()> {
+    let events = run.size.events.div_ceil(20);
+    round_of(run, contender, Duration::ZERO, events).await.map(drop)
+}
+
+/// Pushes a second, without anything else.
+pub async fn end_to_end(run: &Run<'_>, contender: &Contender) -> Result<f64> {
+    Ok(round(run, contender, Duration::ZERO).await?.pushes_per_second)
+}
+
 fn enter_memory(run: &mut Run<'_>, measure: &Measure, contender: &Contender, round: &Round) {
     if let Some(bytes) = round.peak_memory {
         run.enter(measure, contender, as_float(bytes) / 1e6);
@@ -91,11 +105,15 @@ async fn in_flight(contenders: &mut [Contender], calls: usize) -> Result<()> {
 }
 
 async fn round(run: &Run<'_>, contender: &Contender, latency: Duration) -> Result<Round> {
+    round_of(run, contender, latency, run.size.events).await
+}
+
+async fn round_of(run: &Run<'_>, contender: &Contender, latency: Duration, events: usize) -> Result<Round> {
     contender.credit_everybody().await?;
     run.upstream.reset(latency).await?;
     usage::forget_peak(contender.pid());
     let meter = run.meter(contender);
-    let (work, events) = (Arc::new(Events::new(contender, run.size.users)), run.size.events);
+    let work = Arc::new(Events::new(contender, run.size.users));
     let posted = load::closed(contender.address, run.size.connections, Until::Requests(events), work).await?.whole()?;
     let last = run.upstream.wait_for(events, PATIENCE).await?;
     // What is settled after the last push belongs to the cost.

@@ -13,6 +13,8 @@ const TABLES: &str = "
     CREATE TABLE IF NOT EXISTS identity (openid text PRIMARY KEY, session_key text NOT NULL, logged_in_at bigint NOT NULL);
     CREATE TABLE IF NOT EXISTS message (label text PRIMARY KEY, openid text NOT NULL, item text NOT NULL,
         at text NOT NULL, sent_at bigint)";
+/// A new table has no statistics: without this the first updates read all of it.
+const SETTINGS: &str = "SET enable_seqscan = off";
 const UPSERT: &str = "INSERT INTO identity VALUES ($1, $2, $3)
     ON CONFLICT (openid) DO UPDATE SET session_key = excluded.session_key, logged_in_at = excluded.logged_in_at";
 const INSERT: &str = "INSERT INTO message (label, openid, item, at)
@@ -41,6 +43,7 @@ impl Postgres {
             if number == 0 {
                 client.batch_execute(TABLES).await?;
             }
+            client.batch_execute(SETTINGS).await?;
             let upsert = client.prepare(UPSERT).await?;
             let insert = client.prepare(INSERT).await?;
             let mark = client.prepare(MARK).await?;
