@@ -3,7 +3,10 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use entity::{UserId, identity, user};
-use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, sea_query::ExprTrait};
+use sea_orm::{
+    ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter,
+    sea_query::{Condition, ExprTrait},
+};
 
 use crate::{database::rows::padded, error::Error};
 
@@ -89,7 +92,14 @@ async fn by_user_table(
     if ids.is_empty() && external.is_empty() {
         return Ok(());
     }
-    let wanted = user::Column::Id.is_in(padded(ids)).or(user::Column::ExternalId.is_in(padded(external)));
+    // Only lists that hold something: an empty one turns the search of an index into a look at every row.
+    let mut wanted = Condition::any();
+    if !ids.is_empty() {
+        wanted = wanted.add(user::Column::Id.is_in(padded(ids)));
+    }
+    if !external.is_empty() {
+        wanted = wanted.add(user::Column::ExternalId.is_in(padded(external)));
+    }
     for row in user::Entity::find().filter(wanted).all(db).await? {
         let survivor = row.merged_into.unwrap_or(row.id);
         users.insert(Recipient::User(row.id), survivor);
@@ -115,13 +125,18 @@ async fn by_identity_table(
     if openids.is_empty() && unionids.is_empty() {
         return Ok(());
     }
-    // openid first: it is indexed behind the app, so the apps named are part of the condition.
     let apps = recipients
         .iter()
         .filter_map(|r| if let Recipient::Openid { app_id, .. } = r { Some(app_id.clone()) } else { None })
         .collect::<BTreeSet<_>>();
-    let by_openid = identity::Column::AppId.is_in(padded(apps)).and(identity::Column::Openid.is_in(padded(openids)));
-    let wanted = by_openid.or(identity::Column::Unionid.is_in(padded(unionids)));
+    let mut wanted = Condition::any();
+    if !openids.is_empty() {
+        let of_apps = identity::Column::AppId.is_in(padded(apps));
+        wanted = wanted.add(of_apps.and(identity::Column::Openid.is_in(padded(openids))));
+    }
+    if !unionids.is_empty() {
+        wanted = wanted.add(identity::Column::Unionid.is_in(padded(unionids)));
+    }
     for row in identity::Entity::find().filter(wanted).all(db).await? {
         let openid = Recipient::Openid { app_id: row.app_id, openid: row.openid };
         let unionid = row.unionid.map(Recipient::Unionid);
