@@ -54,8 +54,8 @@ pub(super) struct Planned {
 }
 
 impl Planned {
-    /// After the commit: hands over what this node sends, rings for the rest.
-    pub fn send(self, ctx: &Context) {
+    /// After the commit: hands over what this node sends, rings for the rest; gives the outcomes.
+    pub fn send(self, ctx: &Context) -> Vec<Vec<Outcome>> {
         for (claimed, handover) in self.claimed {
             handover.give(claimed);
         }
@@ -63,6 +63,7 @@ impl Planned {
             lanes(ctx).of(app_id).set_pending(true);
             ctx.wake.delivery.ring(app_id);
         }
+        self.plans.into_iter().map(|plan| plan.outcomes).collect()
     }
 }
 
