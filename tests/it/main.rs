@@ -18,6 +18,7 @@ mod process;
 mod service_account;
 mod surface;
 mod templates;
+mod token_budget;
 mod tokens;
 mod user_data;
 mod vectors;
