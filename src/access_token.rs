@@ -23,7 +23,7 @@ use entity::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::Mutex;
 
-pub use breaker::{Breaker, cure};
+pub use breaker::{Breaker, explain};
 use budget::Denied;
 
 use crate::{

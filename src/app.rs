@@ -27,6 +27,7 @@ use crate::{
     config::{Config, ConfigError},
     context::Context,
     database::Database,
+    doctor,
     error::Error,
     sealing_key, signing_key, wechat, worker,
 };
@@ -192,7 +193,10 @@ pub fn reload_on_hangup(ctx: &Context, file: Option<PathBuf>) -> io::Result<()> 
     tokio::spawn(async move {
         while hangup.recv().await.is_some() {
             match reload(&ctx, file.as_deref()).await {
-                Ok(apps) => tracing::info!(apps, "apps.reloaded"),
+                Ok(apps) => {
+                    tracing::info!(apps, "apps.reloaded");
+                    doctor::app_secret::warn(&ctx).await;
+                }
                 Err(error) => tracing::error!(%error, "apps.not_reloaded"),
             }
         }

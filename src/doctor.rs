@@ -1,6 +1,8 @@
 //! `magpie doctor`: looks at everything that must be right before a message can arrive, one line a
 //! check, each with the cure when it fails. It sends no message and changes no schema.
 
+pub mod app_secret;
+
 use std::time::Duration;
 
 use entity::{Timestamp, template::State};
@@ -61,6 +63,9 @@ pub async fn examine(ctx: &Context) -> Vec<Check> {
         let token = token(ctx, app).await;
         let has_token = token.is_ok();
         note(&of_app("token"), token);
+        if app.kind == Kind::MiniProgram {
+            note(&of_app("AppSecret"), app_secret::check(ctx, app).await);
+        }
         if has_token && readable {
             note(&of_app("templates"), templates(ctx, app).await);
         }

@@ -55,7 +55,7 @@ impl Breaker {
 }
 
 /// What the operator does about a refusal that names the account's or the server's own fault.
-pub fn cure(refusal: &Refusal) -> String {
+fn cure(refusal: &Refusal) -> String {
     let ip = caller_ip(&refusal.errmsg).map_or_else(|| "this server's address".to_owned(), |ip| ip.to_string());
     match refusal.errcode {
         40001 | 40125 => "copy the AppSecret from WeChat's console into `secret`, then send SIGHUP".into(),
@@ -73,13 +73,19 @@ pub fn cure(refusal: &Refusal) -> String {
 
 impl fmt::Display for Breaker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let entry = self.refusal.entry();
-        write!(f, "{} {}", self.refusal.errcode, entry.en)?;
-        if let Some(ip) = self.caller_ip() {
-            write!(f, ": {ip}")?;
-        }
-        write!(f, " ({}); {}", entry.zh, self.cure())
+        f.write_str(&told(&self.refusal, &self.cure()))
     }
+}
+
+/// A refusal in both languages and the way out.
+pub fn explain(refusal: &Refusal) -> String {
+    told(refusal, &cure(refusal))
+}
+
+fn told(refusal: &Refusal, cure: &str) -> String {
+    let entry = refusal.entry();
+    let ip = caller_ip(&refusal.errmsg).map(|ip| format!(": {ip}")).unwrap_or_default();
+    format!("{} {}{ip} ({}); {cure}", refusal.errcode, entry.en, entry.zh)
 }
 
 fn rest(refusal: &Refusal) -> Option<Duration> {

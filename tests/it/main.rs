@@ -15,6 +15,7 @@ mod login;
 mod operation;
 mod privacy;
 mod process;
+mod reload;
 mod service_account;
 mod surface;
 mod templates;
