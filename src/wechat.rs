@@ -15,6 +15,7 @@ pub mod follower;
 pub mod login;
 pub mod phone;
 pub mod quota;
+pub mod rid;
 pub mod subscribe_message;
 pub mod template;
 pub mod template_library;

@@ -45,6 +45,21 @@ pub fn of_failed(failed: &Failed) -> Error {
     }
 }
 
+/// Why WeChat tells nothing of a failed call.
+pub fn of_rid(failed: &Failed) -> Error {
+    let Failed::Call(error) = failed else { return of_failed(failed) };
+    let meaning = |refusal: &Refusal| format!("{} ({})", refusal.entry().en, refusal.entry().zh);
+    match error.refusal() {
+        Some(refusal @ Refusal { errcode: 76002, .. }) => {
+            Error::field("rid", meaning(refusal)).wechat(Some(words(refusal)))
+        }
+        Some(refusal @ Refusal { errcode: 76001 | 76003 | 76004, .. }) => {
+            with_words(Code::NotFound, error).detail(meaning(refusal))
+        }
+        _ => of_call(error),
+    }
+}
+
 /// Why a call on behalf of an operator or an integrator failed.
 pub fn of_call(error: &wechat::Error) -> Error {
     match error {

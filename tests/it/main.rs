@@ -16,6 +16,7 @@ mod operation;
 mod privacy;
 mod process;
 mod reload;
+mod rids;
 mod service_account;
 mod surface;
 mod templates;
