@@ -63,6 +63,8 @@ pub struct WeChat {
     pub proxy: Option<SecretString>,
     #[serde(deserialize_with = "duration")]
     pub connect_timeout: Duration,
+    #[serde(deserialize_with = "duration")]
+    pub fallback_for: Duration,
 }
 
 /// WeChat's own host and its twin in another site.

@@ -6,6 +6,7 @@
 
 mod answer;
 mod client;
+mod hosts;
 
 pub mod access_token;
 pub mod callback;

@@ -9,6 +9,7 @@ mod faults;
 mod fleet;
 mod harness;
 mod hostile;
+mod hosts;
 mod house;
 mod indexes;
 mod login;
