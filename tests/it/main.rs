@@ -4,6 +4,7 @@ mod callbacks;
 mod consent;
 mod databases;
 mod delivery;
+mod erasure;
 mod events;
 mod faults;
 mod fleet;

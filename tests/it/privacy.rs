@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::harness::{APP, Kind, Phone, World};
 
 /// All rows of all tables as text.
-async fn dump(world: &World) -> String {
+pub async fn dump(world: &World) -> String {
     let db = world.ctx.db.read();
     let backend = db.get_database_backend();
     let tables = match backend {

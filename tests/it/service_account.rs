@@ -47,7 +47,7 @@ async fn messages(world: &World, openid: &str) -> Vec<Value> {
 }
 
 /// WeChat tells of an event of the service account.
-async fn told(world: &World, mut event: Value) {
+pub async fn told(world: &World, mut event: Value) {
     event["ToUserName"] = "gh_account".into();
     event["MsgType"] = "event".into();
     if event["CreateTime"].is_null() {
