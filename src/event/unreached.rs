@@ -7,7 +7,7 @@ use entity::{EventId, event_name as row};
 use sea_orm::{ActiveValue::Set, ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter, QuerySelect};
 
 use super::Outcome;
-use crate::error::Error;
+use crate::{database::rows::portions, error::Error};
 
 /// No name of WeChat's comes near this; of a longer one the beginning is enough to find it.
 const LONGEST: usize = 200;
@@ -26,8 +26,8 @@ pub(super) async fn remember<'a>(
         .collect();
     let rows: Vec<_> =
         names.into_iter().map(|(id, name)| row::ActiveModel { event_id: Set(id), name: Set(name) }).collect();
-    for rows in rows.chunks(BATCH) {
-        row::Entity::insert_many(rows.to_vec()).exec_without_returning(tx).await?;
+    for rows in portions(rows, BATCH) {
+        row::Entity::insert_many(rows).exec_without_returning(tx).await?;
     }
     Ok(())
 }

@@ -164,6 +164,32 @@ async fn links_and_wechats_words_go_with_the_message(#[values(Kind::Sqlite, Kind
 
 #[rstest]
 #[tokio::test]
+async fn the_answer_to_a_call_in_flight_brings_no_name_back(#[values(Kind::Sqlite, Kind::Postgres)] kind: Kind) {
+    let Some(world) = World::new(kind).await else { return };
+    world.rule(json!({})).await;
+    let ann = ann(&world).await;
+    world.accept(&ann, "tap").await;
+    let words = format!("argument invalid! {} data.thing2.value", ann.openid);
+    let fault =
+        json!({ "path": "/cgi-bin/message/subscribe/send", "errcode": 47003, "errmsg": words, "delay_ms": 600 });
+    world.wechat("/faults", fault).await;
+    let answer = world.event("1", ann.user_id.as_str()).await;
+    let id = answer.body["notifications"][0]["id"].as_str().expect("an id").to_owned();
+    let ((), ()) = tokio::join!(world.drain(), async {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        let event = json!({ "event": "user_authorization_cancellation", "openid": ann.openid });
+        assert_eq!(world.wechat("/events", event).await["delivered"], true);
+        magpie::callback::process_stored(&world.ctx).await.expect("processed");
+    });
+    assert_eq!(world.state(&id).await, "cancelled");
+    assert_gone(&dump(&world).await, &[&ann.openid]);
+    let story = world.get(&format!("/v1/notifications/{id}")).await.body;
+    assert_eq!(story["attempts"][0]["errcode"], 47003, "{story}");
+    world.finish().await;
+}
+
+#[rstest]
+#[tokio::test]
 async fn a_receipt_that_comes_after_the_erasure_brings_no_name_back(
     #[values(Kind::Sqlite, Kind::Postgres)] kind: Kind,
     #[values(true, false)] omit_msgid: bool,
