@@ -116,6 +116,24 @@ async fn a_second_force_within_half_a_minute_waits_only_a_moment(#[values(Kind::
 
 #[rstest]
 #[tokio::test]
+async fn an_answer_without_a_token_is_no_token(#[values(Kind::Sqlite, Kind::Postgres)] kind: Kind) {
+    let Some(world) = World::new(kind).await else { return };
+    for body in [
+        r#"{"access_token":"","expires_in":7200}"#,
+        r#"{"expires_in":7200}"#,
+        r#"{"access_token":"t","expires_in":-1}"#,
+        "<html>gateway</html>",
+    ] {
+        world.wechat("/faults", json!({ "path": TOKEN, "body": body })).await;
+        sync(&world).await.problem(502, "wechat_bad_answer");
+        assert!(app(&world).await["token"]["age_seconds"].is_null(), "{body}");
+    }
+    assert_eq!(sync(&world).await.status, 200);
+    world.finish().await;
+}
+
+#[rstest]
+#[tokio::test]
 async fn each_refusal_of_the_token_endpoint_has_its_waiting_time(#[values(Kind::Sqlite, Kind::Postgres)] kind: Kind) {
     let Some(world) = World::new(kind).await else { return };
     // So short-lived that each turn needs a new one.
