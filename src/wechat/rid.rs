@@ -118,6 +118,8 @@ fn without_secrets(value: Value) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -153,5 +155,16 @@ mod tests {
                 .expect("an answer");
         let call = FailedCall::from(answer.request);
         assert_eq!((call.invoked_at, call.cost_in_ms, call.client_ip.as_str()), (Some(1_635_156_704), Some(30), ""));
+    }
+
+    proptest! {
+        #[test]
+        fn no_secret_survives_and_nothing_panics(before in "\\PC{0,20}", name in "access_token|secret|js_code|session_key|phoneNumber") {
+            let shown = address_without_secrets(&format!("{before}&{name}=s3cr3t-value&b=1"));
+            prop_assert!(!shown.contains("s3cr3t-value"), "{}", shown);
+            let body = serde_json::json!({ "a": [{ name: "s3cr3t-value", "before": before }] }).to_string();
+            prop_assert!(!body_without_secrets(&body).contains("s3cr3t-value"));
+            let _ = body_without_secrets(&before);
+        }
     }
 }

@@ -122,6 +122,8 @@ fn label_of(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -169,5 +171,14 @@ mod tests {
         .expect("a template");
         assert!(template.is_long_term());
         assert_eq!(template.enum_values()["enum_string2"], ["晴", "雨"]);
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_the_reader_panic(text in "([{}.DATA:a1\n ]|\\{\\{|\\}\\}|\\.DATA|\\PC){0,40}") {
+            for found in placeholders(&text) {
+                prop_assert!(text.contains(&found.key) && found.label.len() <= text.len());
+            }
+        }
     }
 }

@@ -193,7 +193,7 @@ async fn a_push_that_was_not_stored_in_time_comes_again(#[values(Kind::Sqlite, K
     }
     let event = json!({ "event": "never_heard_of_it", "openid": "oA" });
     let (posted, ()) = tokio::join!(world.wechat("/events", event), async {
-        tokio::time::sleep(Duration::from_millis(4_000)).await;
+        tokio::time::sleep(Duration::from_secs(4)).await;
         lock.rollback().await.expect("a rollback");
     });
     assert_eq!(posted["delivered"], true);

@@ -255,6 +255,7 @@ async fn the_doctor_finds_what_is_wrong_and_says_how_to_mend_it(#[values(Kind::S
     {
         assert!(told.lines().any(|line| line.starts_with("ok") && line.contains(part)), "{part}: {told}");
     }
+    assert!(told.contains("WeChat sees calls come from 127.0.0.1"), "{told}");
 
     write(&database.url, "0123456789abcdef0123456789abcdef", "");
     let (well, told) = doctor(directory.path(), &["doctor"]).await;

@@ -111,3 +111,21 @@ async fn every_kind_of_answer_to_a_message_has_its_outcome(#[values(Kind::Sqlite
     }
     world.finish().await;
 }
+
+#[test]
+fn every_api_in_use_is_in_the_docs() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let docs = std::fs::read_to_string(root.join("docs/wechat-apis.md")).expect("the table of APIs");
+    let mut used = 0;
+    for file in std::fs::read_dir(root.join("src/wechat")).expect("a folder") {
+        let path = file.expect("a file").path();
+        let Ok(text) = std::fs::read_to_string(&path) else { continue };
+        let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+        let is_api = |text: &&str| ["/cgi-bin/", "/wxa", "/sns/"].iter().any(|start| text.starts_with(start));
+        for api in code.split('"').filter(is_api) {
+            used += 1;
+            assert!(docs.contains(&format!(" {api}`")), "{api} of {} is missing", path.display());
+        }
+    }
+    assert!(used >= 18, "{used}");
+}

@@ -27,7 +27,7 @@ pub(super) async fn forget(tx: &DatabaseTransaction, identity: &identity::Model)
         named.extend(ours.iter().cloned());
     }
     let named = unreached::take(tx, &named).await?;
-    let names = Names {
+    let erased = Names {
         inside: [Some(identity.openid.clone()), identity.unionid.clone()].into_iter().flatten().collect(),
         whole: external_id.map(|id| format!("external:{id}")),
         ours,
@@ -56,9 +56,9 @@ pub(super) async fn forget(tx: &DatabaseTransaction, identity: &identity::Model)
             .await?;
         let shared: HashSet<_> = shared.into_iter().collect();
         for event in row::Entity::find().filter(row::Column::Id.is_in(ids.iter().copied())).all(tx).await? {
-            let alone = !shared.contains(&event.id) && names.are_all_unreached(&event.outcomes);
-            let data = if alone { json!({}) } else { names.without(event.data) };
-            let outcomes = names.without(event.outcomes);
+            let alone = !shared.contains(&event.id) && erased.are_all_unreached(&event.outcomes);
+            let data = if alone { json!({}) } else { erased.without(event.data) };
+            let outcomes = erased.without(event.outcomes);
             let change = row::ActiveModel { data: Set(data), outcomes: Set(outcomes), ..Default::default() };
             row::Entity::update_many().set(change).filter(row::Column::Id.eq(event.id)).exec(tx).await?;
         }
