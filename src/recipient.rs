@@ -70,8 +70,7 @@ pub async fn resolve(
         return Ok(HashMap::new());
     }
     let mut identities: HashMap<UserId, Vec<identity::Model>> = HashMap::new();
-    let mut query =
-        identity::Entity::find().filter(identity::Column::UserId.is_in(padded(users.values().copied())));
+    let mut query = identity::Entity::find().filter(identity::Column::UserId.is_in(padded(users.values().copied())));
     if db.get_database_backend() == DbBackend::Postgres {
         query = query.lock(LockType::KeyShare);
     }
