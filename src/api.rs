@@ -5,7 +5,7 @@
 //! | --- | --- |
 //! | `login.rs` `me.rs` `user_data.rs` | Mini Program front ends |
 //! | `events.rs` `notifications.rs` `rules.rs` | business systems |
-//! | `apps.rs` `templates.rs` `callback_log.rs` | operators and integrators |
+//! | `apps.rs` `templates.rs` `callback_log.rs` `rids.rs` | operators and integrators |
 //! | `callback.rs` | WeChat |
 //! | `wellknown.rs` | other backends, probes, scrapers |
 
@@ -23,6 +23,7 @@ mod principal;
 mod problem;
 mod rate_limit;
 mod request;
+mod rids;
 mod rules;
 mod template_library;
 mod templates;
@@ -74,6 +75,7 @@ type Service = OpenApiService<
         users::UsersApi,
         callback::CallbackApi,
         callback_log::CallbackLogApi,
+        rids::RidsApi,
         wechat_errors::WeChatErrorsApi,
         wellknown::WellKnownApi,
         wellknown::HealthApi,
@@ -96,6 +98,7 @@ fn service() -> Service {
             users::UsersApi,
             callback::CallbackApi,
             callback_log::CallbackLogApi,
+            rids::RidsApi,
             wechat_errors::WeChatErrorsApi,
             wellknown::WellKnownApi,
             wellknown::HealthApi,

@@ -9,6 +9,7 @@
 //! ```
 
 mod plan;
+pub mod unreached;
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -146,6 +147,7 @@ async fn try_accept(
     if !insert_events(&tx, stored.clone()).await? {
         return Ok(None);
     }
+    unreached::remember(&tx, fresh.iter().zip(&planned.plans).map(|((id, _), plan)| (*id, &*plan.outcomes))).await?;
     insert_notifications(&tx, &mut planned, now).await?;
     tx.commit().await?;
     let planned_outcomes = planned.send(ctx);

@@ -80,6 +80,7 @@ pub mod quota;
 pub mod receipt;
 pub mod recipient;
 pub mod revision;
+pub mod rid;
 pub mod rule;
 pub mod sealing_key;
 pub mod secret;

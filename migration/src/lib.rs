@@ -16,6 +16,7 @@ mod m0009_audit;
 mod m0010_user_data;
 mod m0011_rule_drift;
 mod m0012_delivery;
+mod m0013_event_names;
 
 /// All changes, oldest first.
 pub struct Migrator;
@@ -36,6 +37,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0010_user_data::Migration),
             Box::new(m0011_rule_drift::Migration),
             Box::new(m0012_delivery::Migration),
+            Box::new(m0013_event_names::Migration),
         ]
     }
 }

@@ -258,6 +258,10 @@ fn find_identity<'a>(
     let Some(person) = people.get(recipient) else {
         return Err(nobody(Reason::UnknownRecipient, None, None));
     };
+    // Erased between two statements of this transaction: what names the person is not kept.
+    if person.identities.is_empty() {
+        return Err(Outcome { recipient: recipient::ERASED.into(), ..nobody(Reason::UnknownRecipient, None, None) });
+    }
     let of_app = person.identities.iter().rfind(|identity| identity.app_id == candidate.rule.row.app_id);
     of_app.ok_or_else(|| nobody(Reason::NoIdentity, Some(person.user_id), None))
 }
