@@ -107,7 +107,7 @@ pub async fn start(ctx: Context, roles: Roles) -> Result<Running, StartError> {
         let (ctx, stop) = (ctx.clone(), ctx.stop.clone());
         tokio::spawn(async move {
             if roles.worker {
-                worker::run(ctx, stop).await;
+                Box::pin(worker::run(ctx, stop)).await;
             } else {
                 worker::neighbours::run(&ctx, &stop, false).await;
                 stop.cancelled().await;

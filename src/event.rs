@@ -152,15 +152,15 @@ async fn try_accept(
     tx.commit().await?;
     let planned_outcomes = planned.send(ctx);
     let mut outcomes: Vec<_> = planned_outcomes.into_iter().map(Some).collect();
-    let answer = |(index, event): (usize, &Arc<Incoming>)| match known.get(&key(event)) {
-        Some(row) => repeat(row, event),
-        None => {
-            let (told_by, place) = first[&key(event)];
-            match outcomes[place].take_if(|_| told_by == index) {
-                Some(outcomes) => Ok(Accepted { event_id: stored[place].id, duplicate: false, outcomes }),
-                // The second of two in one transaction finds the first already here.
-                None => repeat(&stored[place], event),
-            }
+    let answer = |(index, event): (usize, &Arc<Incoming>)| {
+        if let Some(row) = known.get(&key(event)) {
+            return repeat(row, event);
+        }
+        let (told_by, place) = first[&key(event)];
+        match outcomes[place].take_if(|_| told_by == index) {
+            Some(outcomes) => Ok(Accepted { event_id: stored[place].id, duplicate: false, outcomes }),
+            // The second of two in one transaction finds the first already here.
+            None => repeat(&stored[place], event),
         }
     };
     Ok(Some(events.iter().enumerate().map(answer).collect()))
