@@ -8,7 +8,10 @@
 //!   ─▶ event + notifications + ledger entries in one transaction ─▶ worker woken ─▶ one outcome each
 //! ```
 
+mod apply;
+pub mod direct;
 mod plan;
+pub mod preview;
 pub mod unreached;
 
 use std::{
@@ -43,7 +46,10 @@ const RACES: usize = 4;
 /// Rows of one insert; a bound value per column stays far below what the databases take.
 const NOTIFICATIONS_A_STATEMENT: usize = 256;
 
-/// An event as a business system tells it (CloudEvents 1.0 names).
+pub use apply::MOST_RECIPIENTS;
+
+/// An event as a business system tells it (CloudEvents 1.0 names). What it serialises to is what a repeat must
+/// say again.
 #[derive(Clone, Debug, Serialize)]
 pub struct Incoming {
     pub source: String,
@@ -56,6 +62,18 @@ pub struct Incoming {
     /// References to the recipients, in the event's order.
     pub to: Vec<String>,
     pub data: Json,
+    /// When its messages are to be sent, instead of at once or after the rule's delay.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deliver_at: Option<Timestamp>,
+    /// How long they are worth sending, instead of what the rule says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ttl_seconds: Option<i64>,
+    /// How urgent they are, instead of what the rule says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub priority: Option<i32>,
+    /// Set when it is a message without a rule; made from `data`.
+    #[serde(skip)]
+    pub direct: Option<direct::Direct>,
 }
 
 /// What became of an event for one rule and recipient.
@@ -63,7 +81,9 @@ pub struct Incoming {
 pub struct Outcome {
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub id: Option<NotificationId>,
-    pub rule_id: RuleId,
+    /// None for a direct notification.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub rule_id: Option<RuleId>,
     pub recipient: String,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub user_id: Option<UserId>,
@@ -93,7 +113,8 @@ const MOST_TOGETHER: usize = 64;
 /// Accepts events; the answers are in their order. Events that wait at the same time share a
 /// transaction, whoever sent them.
 pub async fn accept(ctx: &Context, events: Vec<Incoming>) -> Vec<Result<Accepted, Error>> {
-    let checked: Vec<_> = events.iter().map(check).collect();
+    let now = ctx.clock.now();
+    let checked: Vec<_> = events.iter().map(|event| check(event, now)).collect();
     let sound = events.into_iter().zip(&checked).filter(|(_, checked)| checked.is_ok()).map(|(event, _)| event);
     let writer = ctx.clone();
     let write = move |events: Vec<Arc<Incoming>>| {
@@ -106,6 +127,27 @@ pub async fn accept(ctx: &Context, events: Vec<Incoming>) -> Vec<Result<Accepted
         .into_iter()
         .map(|checked| checked.and_then(|()| answers.next().unwrap_or_else(|| Err(Error::new(Code::Internal)))))
         .collect()
+}
+
+/// Accepts those that could be read; the answers are in the order of all.
+pub async fn accept_readable(ctx: &Context, events: Vec<Result<Incoming, Error>>) -> Vec<Result<Accepted, Error>> {
+    let mut faults = Vec::with_capacity(events.len());
+    let mut readable = Vec::with_capacity(events.len());
+    for event in events {
+        match event {
+            Ok(event) => {
+                readable.push(event);
+                faults.push(None);
+            }
+            Err(error) => faults.push(Some(error)),
+        }
+    }
+    let mut answers = accept(ctx, readable).await.into_iter();
+    let next = |fault: Option<Error>| match fault {
+        Some(error) => Err(error),
+        None => answers.next().unwrap_or_else(|| Err(Error::new(Code::Internal))),
+    };
+    faults.into_iter().map(next).collect()
 }
 
 async fn accept_together(ctx: &Context, events: &[Arc<Incoming>]) -> Result<Vec<Result<Accepted, Error>>, Error> {
@@ -141,7 +183,9 @@ async fn try_accept(
             fresh.push((EventId(Uuid::now_v7()), &**event));
         }
     }
-    let mut planned = plan::plan(ctx, &tx, plan::Now { rules: &rules, pauses: &pauses, at: now }, &fresh).await?;
+    let applied = apply::apply(&rules, &fresh);
+    let plans = plan::propose(ctx, &tx, &applied, &fresh, now).await?;
+    let mut planned = plan::begin(ctx, plans, &pauses, now);
     let stored: Vec<_> =
         fresh.iter().zip(&planned.plans).map(|((id, event), plan)| model(*id, event, &plan.outcomes, now)).collect();
     if !insert_events(&tx, stored.clone()).await? {
@@ -227,15 +271,26 @@ fn repeat(row: &row::Model, event: &Incoming) -> Result<Accepted, Error> {
     Ok(Accepted { event_id: row.id, duplicate: true, outcomes })
 }
 
-fn check(event: &Incoming) -> Result<(), Error> {
+fn check(event: &Incoming, now: Timestamp) -> Result<(), Error> {
     let mut faults = Vec::new();
     for (pointer, text) in [("/source", &event.source), ("/id", &event.id), ("/type", &event.event_type)] {
         if text.is_empty() || text.len() > 200 || text.chars().any(char::is_control) {
             faults.push(FieldError::new(pointer, "must be 1 to 200 characters"));
         }
     }
-    faults.extend(plan::check_recipients(&event.to));
+    if event.direct.is_none() && event.source.starts_with(direct::SOURCE) {
+        faults.push(FieldError::new("/source", format!("must not begin with {}", direct::SOURCE)));
+    }
+    faults.extend(apply::check_recipients(&event.to));
+    faults.extend(rule::check::lifetime(event.ttl_seconds, event.priority));
+    faults.extend(check_time(event.deliver_at, now));
     if faults.is_empty() { Ok(()) } else { Err(Error::fields(Code::InvalidRequest, faults)) }
+}
+
+/// Faults of the time at which messages are to be sent; one that has passed means now.
+fn check_time(deliver_at: Option<Timestamp>, now: Timestamp) -> Option<FieldError> {
+    let latest = now + std::time::Duration::from_secs(rule::check::MOST_SECONDS.unsigned_abs());
+    deliver_at.filter(|at| *at > latest).map(|_| FieldError::new("/deliver_at", "must be within the next 30 days"))
 }
 
 fn body_hash(event: &Incoming) -> Vec<u8> {

@@ -115,9 +115,13 @@ pub fn status(code: Code) -> StatusCode {
         C::LoginCodeUsed | C::StateConflict | C::SessionKeyStale => StatusCode::CONFLICT,
         C::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         C::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-        C::EventConflict | C::RuleInvalid | C::TemplateNotFound | C::WechatRefused | C::UserDataRefused => {
-            StatusCode::UNPROCESSABLE_ENTITY
-        }
+        C::EventConflict
+        | C::IdempotencyKeyReused
+        | C::FieldsInvalid
+        | C::RuleInvalid
+        | C::TemplateNotFound
+        | C::WechatRefused
+        | C::UserDataRefused => StatusCode::UNPROCESSABLE_ENTITY,
         C::RateLimited | C::LoginTooOften | C::PhoneTooOften => StatusCode::TOO_MANY_REQUESTS,
         C::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         C::WechatUnreachable | C::WechatBadAnswer | C::WechatAppError => StatusCode::BAD_GATEWAY,
@@ -160,6 +164,15 @@ fn challenge(code: Code) -> &'static str {
         Code::MissingCredentials => "Bearer",
         _ => "Bearer error=\"invalid_token\"",
     }
+}
+
+/// A problem that is a part of an answer.
+pub fn of(error: Error) -> Problem {
+    let status = status(error.code);
+    if status.is_server_error() {
+        tracing::error!(request.id = request::id(), %error, "request.failed");
+    }
+    problem(error, status)
 }
 
 fn problem(error: Error, status: StatusCode) -> Problem {

@@ -2,6 +2,7 @@
 
 mod callbacks;
 mod consent;
+mod contracts;
 mod databases;
 mod delivery;
 mod erasure;
@@ -13,9 +14,11 @@ mod hostile;
 mod hosts;
 mod house;
 mod indexes;
+mod intake;
 mod login;
 mod migrations;
 mod operation;
+mod preview;
 mod privacy;
 mod process;
 mod quirks;
