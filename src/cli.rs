@@ -10,6 +10,7 @@ use crate::{
     app::{self, Roles, StartError},
     clock::{self, Clock},
     config::Config,
+    consent,
     context::Context,
     database::Database,
     doctor, telemetry, wechat,
@@ -40,6 +41,8 @@ enum Command {
     Migrate(ConfigFile),
     /// Look for everything that keeps a message from arriving, and say how to mend it
     Doctor(ConfigFile),
+    /// Bring the credits back to what the consent ledger adds up to, for instance after a restored backup
+    RebuildCredits(ConfigFile),
     /// API keys of business systems
     #[command(subcommand)]
     Key(KeyCommand),
@@ -96,6 +99,7 @@ pub async fn run() -> ExitCode {
         #[cfg(feature = "sandbox")]
         Command::Dev(options) => crate::dev::run(options).await,
         Command::Migrate(file) => migrate(file).await,
+        Command::RebuildCredits(file) => rebuild_credits(file).await,
         Command::Key(KeyCommand::Create { config, name, scopes, expires }) => {
             create_key(config, &name, &scopes, expires.as_deref()).await
         }
@@ -143,6 +147,14 @@ async fn migrate(file: ConfigFile) -> Result<(), StartError> {
     app::migrate(&db).await?;
     db.close().await?;
     println!("The schema is up to date.");
+    Ok(())
+}
+
+async fn rebuild_credits(file: ConfigFile) -> Result<(), StartError> {
+    let ctx = app::build(file.load()?, Clock::system()).await?;
+    let rebuilt = consent::rebuild::rebuild(&ctx).await?;
+    println!("{} balances compared with the ledger, {} corrected.", rebuilt.balances, rebuilt.corrected);
+    ctx.db.close().await?;
     Ok(())
 }
 

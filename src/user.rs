@@ -2,6 +2,7 @@
 
 pub mod erase;
 pub mod lookup;
+pub mod profile;
 
 use entity::{IdentityId, Timestamp, UserId, identity, notification, session, user};
 use sea_orm::{
@@ -42,6 +43,9 @@ fn new_user(id: UserId, now: Timestamp) -> user::ActiveModel {
         phone: Set(None),
         phone_index: Set(None),
         phone_at: Set(None),
+        nickname: Set(None),
+        avatar_url: Set(None),
+        language: Set(None),
         created_at: Set(now),
         updated_at: Set(now),
     }
@@ -219,6 +223,7 @@ async fn merge(
     let younger = user::Entity::find_by_id(from).one(tx).await?;
     if let Some(younger) = &younger {
         phone::carry_over(tx, &ctx.keys, younger, into).await?;
+        profile::carry_over(tx, younger, into).await?;
     }
     let external_id = younger.and_then(|user| user.external_id);
     user::Entity::update_many()

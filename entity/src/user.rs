@@ -22,6 +22,11 @@ pub struct Model {
     pub phone_index: Option<Vec<u8>>,
     /// When WeChat told the phone number.
     pub phone_at: Option<Timestamp>,
+    /// What the user says about themselves.
+    pub nickname: Option<String>,
+    pub avatar_url: Option<String>,
+    /// A language tag, such as `zh-CN`.
+    pub language: Option<String>,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
     #[sea_orm(has_many)]

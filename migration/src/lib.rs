@@ -17,6 +17,8 @@ mod m0010_user_data;
 mod m0011_rule_drift;
 mod m0012_delivery;
 mod m0013_event_names;
+mod m0030_profile;
+mod m0031_consent_twins;
 
 /// All changes, oldest first.
 pub struct Migrator;
@@ -38,6 +40,8 @@ impl MigratorTrait for Migrator {
             Box::new(m0011_rule_drift::Migration),
             Box::new(m0012_delivery::Migration),
             Box::new(m0013_event_names::Migration),
+            Box::new(m0030_profile::Migration),
+            Box::new(m0031_consent_twins::Migration),
         ]
     }
 }

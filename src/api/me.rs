@@ -2,9 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use entity::{NotificationId, credit};
+use entity::{NotificationId, credit, user};
 use poem::web::Data;
-use poem_openapi::{Object, OpenApi, param::Query, payload::Json, types::Example};
+use poem_openapi::{
+    Object, OpenApi,
+    param::Query,
+    payload::Json,
+    types::{Example, MaybeUndefined},
+};
 
 use serde::Deserialize;
 
@@ -18,9 +23,11 @@ use super::{
     time::Time,
 };
 use crate::{
-    consent::{self, report},
+    consent::{self, ask, report},
     context::Context,
+    error::Error,
     notification::{self, Filter},
+    user::profile,
 };
 
 pub struct MeApi;
@@ -60,6 +67,63 @@ pub(super) struct Balance {
     updated_at: Time,
 }
 
+/// The signed-in user.
+#[derive(Object)]
+#[oai(skip_serializing_if_is_none)]
+struct Profile {
+    /// `usr_…`
+    id: String,
+    /// The app the user is signed in to.
+    app_id: String,
+    /// What the business system calls the user.
+    external_id: Option<String>,
+    nickname: Option<String>,
+    avatar_url: Option<String>,
+    language: Option<String>,
+    /// Whether a phone number is kept.
+    has_phone: bool,
+    created_at: Time,
+    updated_at: Time,
+}
+
+/// What the user says about themselves (JSON Merge Patch): a missing part stays, `null` takes it away.
+#[derive(Object, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[oai(deny_unknown_fields)]
+struct ProfileChange {
+    /// 1 to 50 characters.
+    #[serde(default)]
+    nickname: MaybeUndefined<String>,
+    /// Where the picture was uploaded to.
+    #[serde(default)]
+    avatar_url: MaybeUndefined<String>,
+    /// A language tag, such as `zh-CN`.
+    #[serde(default)]
+    language: MaybeUndefined<String>,
+}
+
+/// A template worth asking for.
+#[derive(Object)]
+#[oai(skip_serializing_if_is_none)]
+struct Wish {
+    template_id: String,
+    title: String,
+    kind: TemplateKind,
+    /// Messages left.
+    credits: i32,
+    /// Messages that wait for the user's consent.
+    waiting: i64,
+    last_used_at: Option<Time>,
+}
+
+/// What to ask for now, the most useful first.
+#[derive(Object)]
+struct Wishes {
+    /// As `wx.requestSubscribeMessage` takes them in `tmplIds`; all of one kind.
+    template_ids: Vec<String>,
+    data: Vec<Wish>,
+}
+
 /// All balances.
 #[derive(Object)]
 #[oai(skip_serializing_if_is_none)]
@@ -71,6 +135,28 @@ struct Balances {
 
 #[OpenApi(prefix_path = "/v1/me", tag = "Tag::Me")]
 impl MeApi {
+    /// The signed-in user
+    #[oai(path = "/", method = "get", operation_id = "get_me")]
+    async fn get(&self, Data(ctx): Data<&Context>, user: User) -> Result<Json<Profile>, Failure> {
+        Ok(Json(profile_of(user.0.app_id.clone(), profile::get(ctx, &user.0).await?)))
+    }
+
+    /// Change what the user says about themselves
+    #[oai(path = "/", method = "patch", operation_id = "change_me")]
+    async fn change(
+        &self,
+        Data(ctx): Data<&Context>,
+        user: User,
+        Body(body): Body<ProfileChange>,
+    ) -> Result<Json<Profile>, Failure> {
+        let change = profile::Change {
+            nickname: part(body.nickname),
+            avatar_url: part(body.avatar_url),
+            language: part(body.language),
+        };
+        Ok(Json(profile_of(user.0.app_id.clone(), profile::change(ctx, &user.0, change).await?)))
+    }
+
     /// How many messages the user will still take
     #[oai(path = "/subscriptions", method = "get", operation_id = "list_subscriptions")]
     async fn subscriptions(&self, Data(ctx): Data<&Context>, user: User) -> Result<Json<Balances>, Failure> {
@@ -78,10 +164,38 @@ impl MeApi {
         Ok(Json(Balances { data: balances.into_iter().map(balance).collect(), ignored: None }))
     }
 
+    /// Which templates to ask for now
+    ///
+    /// To be called before the tap whose handler calls `wx.requestSubscribeMessage`. First come templates that
+    /// messages wait for, then those with the lowest balance, then those used most recently. One-time and
+    /// long-term templates are never mixed, two templates of one title never asked for together: WeChat's client
+    /// takes neither.
+    #[oai(path = "/subscriptions/ask", method = "get", operation_id = "ask_subscriptions")]
+    async fn ask(
+        &self,
+        Data(ctx): Data<&Context>,
+        user: User,
+        /// What the page is about: an event type or its beginning, such as `order` for `order.shipped`. Without it
+        /// any of the app's templates.
+        scene: Query<Option<String>>,
+        /// At most 5, which recent clients take; 3 when missing.
+        limit: Query<Option<usize>>,
+    ) -> Result<Json<Wishes>, Failure> {
+        let limit = limit.0.unwrap_or(ask::USUAL);
+        if !(1..=ask::MOST).contains(&limit) {
+            return Err(Error::field("limit", format!("must be 1 to {}", ask::MOST)).into());
+        }
+        let wishes = ask::list(ctx, &user.0, scene.0.as_deref(), limit).await?;
+        Ok(Json(Wishes {
+            template_ids: wishes.iter().map(|wish| wish.template.template_id.clone()).collect(),
+            data: wishes.into_iter().map(wish).collect(),
+        }))
+    }
+
     /// Report the result of wx.requestSubscribeMessage
     ///
-    /// Every `accept` adds one credit (a long-term template is switched on). Answers the balances as they then
-    /// are.
+    /// Every `accept` adds one credit (a long-term template is switched on). WeChat's own event of the same tap is
+    /// matched with the report and adds none. Answers the balances as they then are.
     #[oai(path = "/subscriptions", method = "post", operation_id = "report_subscriptions")]
     async fn report(
         &self,
@@ -118,6 +232,39 @@ impl MeApi {
         let mut rows = notification::list(ctx, &filter, page.before, page.ask_for()).await?;
         let next_cursor = page.cut(&mut rows, |row| row.id.to_string());
         Ok(Json(NotificationList { data: rows.into_iter().map(Notification::from).collect(), next_cursor }))
+    }
+}
+
+fn part(given: MaybeUndefined<String>) -> Option<Option<String>> {
+    match given {
+        MaybeUndefined::Undefined => None,
+        MaybeUndefined::Null => Some(None),
+        MaybeUndefined::Value(text) => Some(Some(text)),
+    }
+}
+
+fn profile_of(app_id: String, row: user::Model) -> Profile {
+    Profile {
+        id: row.id.to_string(),
+        app_id,
+        external_id: row.external_id,
+        nickname: row.nickname,
+        avatar_url: row.avatar_url,
+        language: row.language,
+        has_phone: row.phone.is_some(),
+        created_at: Time(row.created_at),
+        updated_at: Time(row.updated_at),
+    }
+}
+
+fn wish(wish: ask::Wish) -> Wish {
+    Wish {
+        template_id: wish.template.template_id,
+        title: wish.template.title,
+        kind: wish.template.kind.into(),
+        credits: wish.credits,
+        waiting: wish.waiting,
+        last_used_at: wish.last_used_at.map(Time),
     }
 }
 
