@@ -133,6 +133,11 @@ impl World {
         address
     }
 
+    /// Lets the worker run by itself on the first node, until that is told to stop.
+    pub fn work(&self) -> tokio::task::JoinHandle<()> {
+        tokio::spawn(Box::pin(worker::run(self.ctx.clone(), self.ctx.stop.clone())))
+    }
+
     pub fn second_context(&self) -> &Context {
         &self.nodes[1].ctx
     }
