@@ -271,3 +271,43 @@ async fn a_message_to_an_idle_node_is_on_its_way_at_once() {
         assert!(span < Duration::from_secs(1), "{span:?}: it waited for a period");
     }
 }
+
+#[rstest]
+#[tokio::test]
+async fn an_orderly_stop_leaves_nothing_under_way_and_a_second_signal_ends_at_once(
+    #[values(Kind::Sqlite, Kind::Postgres)] kind: Kind,
+) {
+    let Some(mut fleet) = Fleet::new(kind, QUICK).await else { return };
+    let node = fleet.start(&[]).await;
+    let people = fleet.people(node, 100, 2).await;
+    let slow = json!({ "path": "/cgi-bin/message/subscribe/send", "times": 0, "delay_ms": 700 });
+    fleet.wechat(Method::POST, "/faults", Some(slow)).await;
+    let mut accepted = fleet.order_of(&people, 1).await;
+    assert!(fleet.end(node, "-TERM").await.success());
+    let node = fleet.start(&[]).await;
+    let account = fleet.account(node).await;
+    assert_eq!((account.of("sending"), account.of("unsure")), (0, 0), "{account:?}");
+    fleet.settle(node).await;
+    accepted += fleet.order_of(&people, 2).await;
+    fleet.signal(node, "-TERM").await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(fleet.end(node, "-TERM").await.code(), Some(130), "at once");
+    let node = fleet.start(&[]).await;
+    fleet.settle(node).await;
+    let account = fleet.account(node).await;
+    account.balances(accepted);
+    assert_eq!(account.of("accepted") + account.of("failed(unknown_outcome)"), 200, "{account:?}");
+}
+
+#[tokio::test]
+async fn a_node_whose_clock_is_wrong_follows_the_databases() {
+    let Some(world) = crate::harness::World::new(Kind::Postgres).await else { return };
+    let wrong = magpie::clock::Clock::system();
+    wrong.agree_with(wrong.now() + Duration::from_hours(1));
+    let skewed = wrong.now();
+    let ctx = world.context_with(wrong).await;
+    let away = skewed.since(ctx.clock.now());
+    assert!(away > Duration::from_mins(59), "it still goes by its own clock: {away:?}");
+    ctx.db.close().await.expect("the end");
+    world.finish().await;
+}
