@@ -10,6 +10,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use entity::{IdentityId, Timestamp, identity, session, user};
 use sea_orm::{
+    ActiveValue::NotSet,
     ColumnTrait, ConnectionTrait, DatabaseTransaction, DbBackend, EntityTrait, IntoActiveModel, QueryFilter,
     QuerySelect,
     sea_query::{Expr, ExprTrait, LockType},
@@ -78,7 +79,11 @@ pub(super) async fn record(ctx: &Context, logins: &[Arc<NewLogin>]) -> Result<Ve
         })
         .collect();
     for portion in portions(sessions.clone(), logins.len()) {
-        let rows = portion.into_iter().map(|(row, _)| row.into_active_model());
+        let rows = portion.into_iter().map(|(row, _)| session::ActiveModel {
+            revoked_at: NotSet,
+            revoked_because: NotSet,
+            ..row.into_active_model()
+        });
         session::Entity::insert_many(rows).exec_without_returning(&tx).await?;
     }
     tx.commit().await?;

@@ -134,6 +134,17 @@ impl World {
         address
     }
 
+    /// A node on the same database that goes by another clock; it is built and does not run.
+    pub async fn context_with(&self, clock: Clock) -> Context {
+        let config = configuration(&self.database.url, &self.sandbox.url(), &self.extra_config);
+        app::build(Config::from_toml(&config).expect("a configuration"), clock).await.expect("a context")
+    }
+
+    /// Lets the worker run by itself on the first node, until that is told to stop.
+    pub fn work(&self) -> tokio::task::JoinHandle<()> {
+        tokio::spawn(Box::pin(worker::run(self.ctx.clone(), self.ctx.stop.clone())))
+    }
+
     pub fn second_context(&self) -> &Context {
         &self.nodes[1].ctx
     }
