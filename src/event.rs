@@ -10,6 +10,7 @@
 
 mod apply;
 pub mod direct;
+pub mod fan_out;
 mod plan;
 pub mod preview;
 pub mod unreached;
@@ -45,8 +46,6 @@ use crate::{
 const RACES: usize = 4;
 /// Rows of one insert; a bound value per column stays far below what the databases take.
 const NOTIFICATIONS_A_STATEMENT: usize = 256;
-
-pub use apply::MOST_RECIPIENTS;
 
 /// An event as a business system tells it (CloudEvents 1.0 names). What it serialises to is what a repeat must
 /// say again.
@@ -101,6 +100,8 @@ pub struct Accepted {
     /// Whether the event was here before: then the outcomes are those of the first time.
     pub duplicate: bool,
     pub outcomes: Vec<Outcome>,
+    /// Set when the worker notifies more people than were notified at once.
+    pub fan_out: Option<fan_out::Progress>,
 }
 
 /// Events that are accepted together.
@@ -123,10 +124,21 @@ pub async fn accept(ctx: &Context, events: Vec<Incoming>) -> Vec<Result<Accepted
     };
     let limits = Limits { most: MOST_TOGETHER, at_once: ctx.db.writers() };
     let mut answers = ctx.memory::<Events>().0.join_all(sound.collect(), limits, write).await.into_iter();
-    checked
-        .into_iter()
-        .map(|checked| checked.and_then(|()| answers.next().unwrap_or_else(|| Err(Error::new(Code::Internal)))))
-        .collect()
+    let next = |checked: Result<(), Error>| {
+        checked.and_then(|()| answers.next().unwrap_or_else(|| Err(Error::new(Code::Internal))))
+    };
+    let mut answers: Vec<_> = checked.into_iter().map(next).collect();
+    for answer in answers.iter_mut().filter(|answer| answer.as_ref().is_ok_and(|accepted| accepted.duplicate)) {
+        *answer = with_progress(ctx, answer.clone()).await;
+    }
+    answers
+}
+
+/// A repeat learns how far the event is by now.
+async fn with_progress(ctx: &Context, answer: Result<Accepted, Error>) -> Result<Accepted, Error> {
+    let accepted = answer?;
+    let fan_out = fan_out::progress(ctx.db.read(), accepted.event_id).await?;
+    Ok(Accepted { fan_out, ..accepted })
 }
 
 /// Accepts those that could be read; the answers are in the order of all.
@@ -192,8 +204,12 @@ async fn try_accept(
         return Ok(None);
     }
     unreached::remember(&tx, fresh.iter().zip(&planned.plans).map(|((id, _), plan)| (*id, &*plan.outcomes))).await?;
+    let crowds = fan_out::store(&tx, &applied, &fresh, now).await?;
     insert_notifications(&tx, &mut planned, now).await?;
     tx.commit().await?;
+    if !crowds.is_empty() {
+        ctx.wake.fan_out.notify_one();
+    }
     let planned_outcomes = planned.send(ctx);
     let mut outcomes: Vec<_> = planned_outcomes.into_iter().map(Some).collect();
     let answer = |(index, event): (usize, &Arc<Incoming>)| {
@@ -202,7 +218,10 @@ async fn try_accept(
         }
         let (told_by, place) = first[&key(event)];
         match outcomes[place].take_if(|_| told_by == index) {
-            Some(outcomes) => Ok(Accepted { event_id: stored[place].id, duplicate: false, outcomes }),
+            Some(outcomes) => {
+                let (event_id, fan_out) = (stored[place].id, crowds.get(&place).copied());
+                Ok(Accepted { event_id, duplicate: false, outcomes, fan_out })
+            }
             // The second of two in one transaction finds the first already here.
             None => repeat(&stored[place], event),
         }
@@ -235,7 +254,11 @@ async fn insert_notifications(
     planned: &mut plan::Planned,
     now: Timestamp,
 ) -> Result<(), Error> {
-    let rows: Vec<_> = planned.plans.iter_mut().flat_map(|plan| std::mem::take(&mut plan.notifications)).collect();
+    let rows = planned.plans.iter_mut().flat_map(|plan| std::mem::take(&mut plan.notifications)).collect();
+    insert_rows(tx, rows, now).await
+}
+
+async fn insert_rows(tx: &DatabaseTransaction, rows: Vec<notification::Model>, now: Timestamp) -> Result<(), Error> {
     let begun = rows.iter().filter(|row| row.state == State::Sending).map(|row| (row.id, row.attempt_number)).collect();
     for portion in portions(rows, NOTIFICATIONS_A_STATEMENT) {
         notification::Entity::insert_many(inserted(portion)).exec_without_returning(tx).await?;
@@ -267,7 +290,7 @@ fn repeat(row: &row::Model, event: &Incoming) -> Result<Accepted, Error> {
     }
     let outcomes = serde_json::from_value(row.outcomes.clone());
     let outcomes = outcomes.map_err(|error| Error::new(Code::Internal).because(error))?;
-    Ok(Accepted { event_id: row.id, duplicate: true, outcomes })
+    Ok(Accepted { event_id: row.id, duplicate: true, outcomes, fan_out: None })
 }
 
 fn check(event: &Incoming, now: Timestamp) -> Result<(), Error> {
@@ -327,6 +350,7 @@ fn model(id: EventId, event: &Incoming, outcomes: &[Outcome], now: Timestamp) ->
 pub struct Progress {
     pub row: row::Model,
     pub outcomes: Vec<Outcome>,
+    pub fan_out: Option<fan_out::Progress>,
     /// Notifications by state.
     pub states: Vec<(State, i64)>,
 }
@@ -347,5 +371,6 @@ pub async fn get(ctx: &Context, id: EventId) -> Result<Progress, Error> {
         .await?;
     let outcomes = serde_json::from_value(row.outcomes.clone());
     let outcomes = outcomes.map_err(|error| Error::new(Code::Internal).because(error))?;
-    Ok(Progress { row, outcomes, states })
+    let fan_out = fan_out::progress(db, id).await?;
+    Ok(Progress { row, outcomes, fan_out, states })
 }

@@ -19,6 +19,7 @@ mod m0012_delivery;
 mod m0013_event_names;
 mod m0030_profile;
 mod m0031_consent_twins;
+mod m0032_fan_out;
 
 /// All changes, oldest first.
 pub struct Migrator;
@@ -42,6 +43,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0013_event_names::Migration),
             Box::new(m0030_profile::Migration),
             Box::new(m0031_consent_twins::Migration),
+            Box::new(m0032_fan_out::Migration),
         ]
     }
 }

@@ -15,10 +15,10 @@ use super::{Tag, object::State, page, principal::Key, problem::Failure, rate_lim
 use crate::{
     context::Context,
     error::{Code, Error},
-    event,
+    event::{self, fan_out::act::Act},
 };
 pub use answer::{EventAnswer, one};
-use answer::{EventOutcome, EventsAnswer, outcome, several};
+use answer::{EventOutcome, EventsAnswer, FanOut, outcome, several};
 pub use format::Recipients;
 use format::{EventBody, Given, only_one};
 use preview::PreviewAnswer;
@@ -34,6 +34,7 @@ enum EventResponse {
 
 /// A stored event and how far it is.
 #[derive(Object)]
+#[oai(skip_serializing_if_is_none)]
 struct EventProgress {
     event_id: String,
     source: String,
@@ -47,6 +48,8 @@ struct EventProgress {
     states: BTreeMap<String, i64>,
     /// The outcomes as they were first answered.
     notifications: Vec<EventOutcome>,
+    /// How far the event is with more than 100 recipients, or with an audience.
+    fan_out: Option<FanOut>,
 }
 
 #[OpenApi(prefix_path = "/v1/events", tag = "Tag::Events")]
@@ -118,6 +121,56 @@ impl EventsApi {
             data: Any(data),
             states: progress.states.into_iter().map(|(state, count)| (word(state.into()), count)).collect(),
             notifications: progress.outcomes.into_iter().map(outcome).collect(),
+            fan_out: progress.fan_out.map(FanOut::from),
         }))
     }
+
+    /// Hold the notifying of many recipients
+    ///
+    /// Nobody else is notified until it goes on; messages that are there already are sent. Needs `events:write`.
+    #[oai(path = "/:event_id/pause", method = "post", operation_id = "pause_event")]
+    async fn pause(
+        &self,
+        Data(ctx): Data<&Context>,
+        key: Key,
+        /// `evt_…`
+        event_id: Path<String>,
+    ) -> Result<Json<FanOut>, Failure> {
+        act(ctx, &key, &event_id.0, Act::Pause).await
+    }
+
+    /// Let the notifying of many recipients go on
+    ///
+    /// Needs `events:write`.
+    #[oai(path = "/:event_id/resume", method = "post", operation_id = "resume_event")]
+    async fn resume(
+        &self,
+        Data(ctx): Data<&Context>,
+        key: Key,
+        /// `evt_…`
+        event_id: Path<String>,
+    ) -> Result<Json<FanOut>, Failure> {
+        act(ctx, &key, &event_id.0, Act::Resume).await
+    }
+
+    /// Cancel the notifying of many recipients
+    ///
+    /// Nobody else is notified, and messages that were made and not sent yet are cancelled; their credits are given
+    /// back. Needs `events:write`.
+    #[oai(path = "/:event_id/cancel", method = "post", operation_id = "cancel_event")]
+    async fn cancel(
+        &self,
+        Data(ctx): Data<&Context>,
+        key: Key,
+        /// `evt_…`
+        event_id: Path<String>,
+    ) -> Result<Json<FanOut>, Failure> {
+        act(ctx, &key, &event_id.0, Act::Cancel).await
+    }
+}
+
+async fn act(ctx: &Context, key: &Key, event_id: &str, act: Act) -> Result<Json<FanOut>, Failure> {
+    key.require("events:write")?;
+    let id: EventId = page::id(event_id, "event")?;
+    Ok(Json(event::fan_out::act::act(ctx, id, act).await?.into()))
 }

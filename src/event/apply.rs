@@ -13,8 +13,12 @@ use crate::{
     rule::compiled::{CompiledRule, Message, split_recipients},
 };
 
+/// More recipients than this are notified by the worker, one portion after the other.
+pub const MOST_AT_ONCE: usize = 100;
 /// More recipients than this are to be told in several events.
-pub const MOST_RECIPIENTS: usize = 100;
+pub const MOST_RECIPIENTS: usize = 100_000;
+/// Everybody who agreed to the template.
+pub const CONSENTED: &str = "audience:consented";
 
 /// A rule that applies to an event, or a direct notification, with the message it makes.
 pub(super) struct Applied<'a> {
@@ -26,7 +30,16 @@ pub(super) struct Applied<'a> {
     pub rule_id: Option<RuleId>,
     /// One empty reference when nobody is named: that is an outcome too.
     pub to: Vec<String>,
+    /// Those who are too many to be notified at once; then `to` is empty.
+    pub crowd: Option<Crowd>,
     pub message: Message,
+}
+
+/// Recipients for the worker.
+pub(super) struct Crowd {
+    pub named: Vec<String>,
+    /// Whether everybody is meant who agreed to the template.
+    pub consented: bool,
 }
 
 /// Faults of the recipients as they are written.
@@ -34,6 +47,7 @@ pub(super) fn check_recipients(to: &[String]) -> Vec<FieldError> {
     let mut faults: Vec<_> = to
         .iter()
         .enumerate()
+        .filter(|(_, text)| *text != CONSENTED)
         .filter_map(|(index, text)| Some(FieldError::new(format!("/to/{index}"), Recipient::parse(text).err()?)))
         .collect();
     if to.len() > MOST_RECIPIENTS {
@@ -85,16 +99,26 @@ fn of_limited_size(
 ) -> Applied<'_> {
     let mut once = HashSet::new();
     let mut to: Vec<_> = to.into_iter().filter(|reference| once.insert(reference.clone())).collect();
+    let consented = once.contains(CONSENTED);
+    let is_crowd = consented || to.len() > MOST_AT_ONCE;
+    if is_crowd && to.len() <= MOST_RECIPIENTS && message.violations.is_empty() && policy.paused_because.is_none() {
+        to.retain(|reference| reference != CONSENTED);
+        let crowd = Some(Crowd { named: to, consented });
+        return Applied { event, policy, rule_id, to: Vec::new(), crowd, message };
+    }
     // More than one event may have is told, not cut.
     if to.len() > MOST_RECIPIENTS {
         let reason = format!("{} recipients; at most {MOST_RECIPIENTS} in one event", to.len());
         message = Message::broken(FieldError::new("/recipients", reason));
-        to.clear();
     }
-    if to.is_empty() {
-        to.push(String::new());
+    // All of them would fail for the same reason.
+    if is_crowd && let Some(because) = &policy.paused_because {
+        message = Message::broken(FieldError::new("/rule", format!("the rule is paused: {because}")));
     }
-    Applied { event, policy, rule_id, to, message }
+    if to.is_empty() || is_crowd {
+        to = vec![String::new()];
+    }
+    Applied { event, policy, rule_id, to, crowd: None, message }
 }
 
 /// Whom the event itself names: `to`, or else its subject.

@@ -41,11 +41,8 @@ pub struct Letter {
     pub ttl_seconds: Option<i64>,
     #[serde(skip)]
     pub priority: Option<i32>,
-    #[serde(serialize_with = "word")]
     pub no_credit: NoCredit,
-    #[serde(serialize_with = "word")]
     pub unsure: Unsure,
-    #[serde(serialize_with = "word")]
     pub overflow: Overflow,
 }
 
@@ -161,9 +158,4 @@ async fn check(ctx: &Context, letter: Letter) -> Result<Direct, Error> {
             updated_at: now,
         },
     })
-}
-
-/// A stored enum as its word.
-fn word<S: serde::Serializer>(value: &impl sea_orm::ActiveEnum<Value = String>, to: S) -> Result<S::Ok, S::Error> {
-    to.serialize_str(&value.to_value())
 }

@@ -166,7 +166,9 @@ fn find_identity<'a>(
     let recipient = match &candidate.recipient {
         Ok(recipient) => recipient,
         Err(_) if candidate.reference.is_empty() && !message.violations.is_empty() => {
-            return Err(nobody(Reason::UnknownRecipient, None, Some(explain(candidate.applied))));
+            let nowhere = message.violations.iter().any(|violation| violation.pointer == "/recipients");
+            let reason = if nowhere { Reason::UnknownRecipient } else { Reason::BadData };
+            return Err(nobody(reason, None, Some(explain(candidate.applied))));
         }
         Err(problem) => return Err(nobody(Reason::UnknownRecipient, None, Some(problem.clone()))),
     };

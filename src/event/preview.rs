@@ -117,7 +117,31 @@ pub async fn preview(ctx: &Context, event: &Incoming) -> Result<Preview, Error> 
             due_at,
         });
     }
+    prospects.extend(applied.iter().filter_map(|one| crowd(one, pauses.is_awake(&one.policy.app_id, now))));
     Ok(Preview { duplicate_of, prospects })
+}
+
+/// Many recipients are one prospect: what each is told is the same.
+fn crowd(one: &apply::Applied<'_>, awake: bool) -> Option<Prospect> {
+    let crowd = one.crowd.as_ref()?;
+    let named = (!crowd.named.is_empty()).then(|| format!("{} recipients", crowd.named.len()));
+    let consented = crowd.consented.then(|| apply::CONSENTED.to_owned());
+    Some(Prospect {
+        rule_id: one.rule_id,
+        recipient: [named, consented].into_iter().flatten().collect::<Vec<_>>().join(", "),
+        user_id: None,
+        app_id: one.policy.app_id.clone(),
+        template_id: one.policy.template_id.clone(),
+        would: if awake { Would::Send } else { Would::Wait },
+        because: (!awake).then_some(Because::AppPaused),
+        detail: None,
+        fields: one.message.fields.clone(),
+        page: one.message.page.clone(),
+        violations: Vec::new(),
+        credits: None,
+        no_credit: one.policy.no_credit,
+        due_at: None,
+    })
 }
 
 /// The balances as they are.

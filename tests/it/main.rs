@@ -1,5 +1,6 @@
 //! The one integration test binary: stories through the public door, on SQLite and PostgreSQL alike.
 
+mod audiences;
 mod callbacks;
 mod consent;
 mod contracts;

@@ -1,5 +1,6 @@
 //! What is answered to events.
 
+use entity::fan_out as fan_out_rows;
 use poem_openapi::{Enum, Object, Union};
 
 use crate::{
@@ -9,7 +10,7 @@ use crate::{
         request,
     },
     error::Error,
-    event::{Accepted, Outcome},
+    event::{Accepted, Outcome, fan_out},
     notification::sentence,
 };
 
@@ -23,13 +24,52 @@ pub enum EventStatus {
     Duplicate,
 }
 
+/// Where the notifying of many recipients stands.
+#[derive(Clone, Copy, Enum)]
+#[oai(rename_all = "snake_case")]
+enum FanOutState {
+    Running,
+    Paused,
+    /// What was made and not sent yet is being cancelled.
+    Cancelling,
+    Cancelled,
+    Done,
+}
+
+/// How far the event is with its many recipients.
+#[derive(Clone, Copy, Object)]
+pub struct FanOut {
+    /// Recipients dealt with.
+    done: i32,
+    total: i32,
+    /// Of those dealt with the ones whom nobody knows, or who have never used the app.
+    unreached: i32,
+    state: FanOutState,
+}
+
+impl From<fan_out::Progress> for FanOut {
+    fn from(progress: fan_out::Progress) -> Self {
+        let state = match progress.state {
+            fan_out_rows::State::Running => FanOutState::Running,
+            fan_out_rows::State::Paused => FanOutState::Paused,
+            fan_out_rows::State::Cancelling => FanOutState::Cancelling,
+            fan_out_rows::State::Cancelled => FanOutState::Cancelled,
+            fan_out_rows::State::Done => FanOutState::Done,
+        };
+        Self { done: progress.done, total: progress.total, unreached: progress.unreached, state }
+    }
+}
+
 /// What became of an event.
 #[derive(Object)]
+#[oai(skip_serializing_if_is_none)]
 pub struct EventAnswer {
     pub event_id: String,
     pub status: EventStatus,
     /// One outcome for each rule and recipient. Empty when no rule is for this type of event.
     pub notifications: Vec<EventOutcome>,
+    /// More than 100 recipients, or an audience, are notified one portion after the other.
+    pub fan_out: Option<FanOut>,
 }
 
 /// What became of an event for one rule and recipient.
@@ -67,6 +107,7 @@ struct ItemAnswer {
     event_id: Option<String>,
     status: ItemStatus,
     notifications: Option<Vec<EventOutcome>>,
+    fan_out: Option<FanOut>,
     problem: Option<Problem>,
 }
 
@@ -89,6 +130,7 @@ pub fn one(accepted: Accepted) -> EventAnswer {
         event_id: accepted.event_id.to_string(),
         status: if accepted.duplicate { EventStatus::Duplicate } else { EventStatus::Accepted },
         notifications: accepted.outcomes.into_iter().map(outcome).collect(),
+        fan_out: accepted.fan_out.map(FanOut::from),
     }
 }
 
@@ -98,12 +140,14 @@ pub fn several(answers: Vec<Result<Accepted, Error>>) -> SeveralAnswers {
             event_id: Some(accepted.event_id.to_string()),
             status: if accepted.duplicate { ItemStatus::Duplicate } else { ItemStatus::Accepted },
             notifications: Some(accepted.outcomes.into_iter().map(outcome).collect()),
+            fan_out: accepted.fan_out.map(FanOut::from),
             problem: None,
         },
         Err(error) => ItemAnswer {
             event_id: None,
             status: ItemStatus::Refused,
             notifications: None,
+            fan_out: None,
             problem: Some(problem::of(at_place(error, place))),
         },
     };

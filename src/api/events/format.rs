@@ -37,7 +37,8 @@ pub struct PlainEvent {
     /// When it happened; now when missing.
     time: Option<Time>,
     /// Whom to tell: one reference or a list of `usr_…`, `external:YOUR_ID`, `openid:APPID/OPENID`,
-    /// `unionid:UNIONID`. Not needed when the rule computes its recipients.
+    /// `unionid:UNIONID`, `audience:consented` for everybody who agreed to the rule's template. Not needed when the
+    /// rule computes its recipients. More than 100 (at most 100,000) are notified one portion after the other.
     to: Option<Recipients>,
     /// What the rules' expressions see as `data`.
     data: Option<Any<Value>>,

@@ -24,7 +24,8 @@ pub struct DirectNotification {
     /// One of `GET /v1/apps/{app_id}/templates`: its id, or its title where only one has it.
     template_id: String,
     /// Whom to tell: one reference or a list of `usr_…`, `external:YOUR_ID`, `openid:APPID/OPENID`,
-    /// `unionid:UNIONID`.
+    /// `unionid:UNIONID`, `audience:consented`. More than 100 (at most 100,000) are notified one portion after the
+    /// other.
     to: Recipients,
     /// Template field → value. Every field of the template, each as its keyword type takes it.
     fields: BTreeMap<String, String>,
