@@ -129,7 +129,7 @@ async fn exchange(ctx: &Context, app: &App, code: &str, code_mac: Vec<u8>) -> Re
             let writer = ctx.clone();
             let write = move |logins: Vec<Arc<NewLogin>>| {
                 let ctx = writer.clone();
-                async move { Ok(record::record(&ctx, &logins).await?.into_iter().map(Ok).collect()) }
+                async move { record::record(&ctx, &logins).await }
             };
             let limits = Limits { most: MOST_TOGETHER, at_once: ctx.db.writers() };
             let (session, is_new) = ctx.memory::<Logins>().0.join(login, limits, write).await?;

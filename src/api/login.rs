@@ -80,7 +80,7 @@ impl LoginApi {
         app_id: Path<String>,
         Body(body): Body<LoginRequest>,
     ) -> Result<Json<TokenAnswer>, Failure> {
-        rate_limit::login(ctx, raw)?;
+        rate_limit::login(ctx, raw, &app_id.0)?;
         let done = login::log_in(ctx, &app_id.0, &body.code).await?;
         request::signed_in(done.user_id);
         let user = UserAnswer { id: done.user_id.to_string(), app_id: done.app_id, is_new: Some(done.is_new) };

@@ -27,8 +27,10 @@ use sea_orm::{
 };
 use serde_json::json;
 
+use super::lookup::{self, Person};
 use crate::{
     audit::{self, Entry},
+    context::Context,
     error::Error,
 };
 
@@ -111,6 +113,21 @@ pub async fn person(tx: &DatabaseTransaction, user_id: UserId, actor: &str, now:
     delete_if_empty(tx, user_id).await?;
     let detail = json!({ "identities": identities.len(), "notifications": emptied });
     audit::record(tx, Entry { actor, action: "user.erased", app_id: None, subject: Some(user_id), detail }, now).await
+}
+
+/// Erases a person because they or a business system ask for it: in these apps (None for all).
+pub async fn by_request(ctx: &Context, id: UserId, app_ids: Option<&[String]>, actor: &str) -> Result<(), Error> {
+    let Person { user, identities } = lookup::get_in(ctx, app_ids, id).await?;
+    let now = ctx.clock.now();
+    let tx = ctx.db.begin().await?;
+    if app_ids.is_none() {
+        person(&tx, user.id, actor, now).await?;
+    } else {
+        for identity in &identities {
+            in_app(&tx, (&identity.app_id, &identity.openid), actor, now).await?;
+        }
+    }
+    Ok(tx.commit().await?)
 }
 
 /// Gives how many notifications were emptied.
