@@ -6,6 +6,7 @@
 //! with ─▶ held token ─▶ call ─ refused ─▶ fetch ─ the very same token ─▶ force, if the budget allows
 //!                                           │                              │
 //!                                           └──────▶ call once more ◀──────┘
+//! refused again, no budget ─▶ breaker open for a moment or five minutes
 //! token endpoint says no ─▶ breaker open: the cause at once, until its time or a reload of the apps
 //! ```
 
@@ -22,7 +23,8 @@ use entity::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::Mutex;
 
-pub use breaker::Breaker;
+pub use breaker::{Breaker, explain};
+use budget::Denied;
 
 use crate::{
     config::App,
@@ -92,8 +94,13 @@ where
     let token = get(ctx, app).await?;
     match call(token.token.clone()).await {
         Err(wechat::Error::Refused(refusal)) if refusal.verdict() == Verdict::RefreshToken => {
-            let fresh = replace(ctx, app, &token).await?;
-            call(fresh.token).await.map_err(Failed::Call)
+            let (fresh, denied) = replace(ctx, app, &token).await?;
+            match (call(fresh.token.clone()).await, denied) {
+                (Err(wechat::Error::Refused(refusal)), Some(denied)) if refusal.verdict() == Verdict::RefreshToken => {
+                    Err(Failed::Refused(rest(ctx, app, &fresh, &refusal, denied).await))
+                }
+                (answer, _) => answer.map_err(Failed::Call),
+            }
         }
         answer => answer.map_err(Failed::Call),
     }
@@ -138,33 +145,52 @@ async fn get(ctx: &Context, app: &App) -> Result<AccessToken, Failed> {
 
 /// WeChat refused `token`: gives another one, unless somebody has replaced it already. When WeChat
 /// gives the very same one again it is forced to make a new one; where the budget forbids that, the
-/// same one is tried once more.
-async fn replace(ctx: &Context, app: &App, token: &AccessToken) -> Result<AccessToken, Failed> {
+/// same one is tried once more, and the reason comes with it.
+async fn replace(ctx: &Context, app: &App, token: &AccessToken) -> Result<(AccessToken, Option<Denied>), Failed> {
     let slot = slot(ctx, app);
     let mut slot = slot.lock().await;
     slot.follow_the_configuration(ctx, app);
     if let Some(held) = slot.held.as_ref().filter(|held| held.serial != token.serial) {
-        return Ok(held.clone());
+        return Ok((held.clone(), None));
     }
     slot.held = None;
     let fresh = fetch(ctx, app, &mut slot, false).await?;
     if fresh.token.expose_secret() != token.token.expose_secret() {
-        return Ok(fresh);
+        return Ok((fresh, None));
     }
-    let allowed = budget::take(ctx, &app.app_id).await.unwrap_or_else(|error| {
-        tracing::error!(app.id = %app.app_id, %error, "access_token.budget_unknown");
-        false
-    });
-    if !allowed {
-        tracing::warn!(app.id = %app.app_id, "access_token.not_forced");
-        return Ok(fresh);
+    match budget::take(ctx, &app.app_id).await {
+        Ok(Ok(())) => {}
+        Ok(Err(denied)) => {
+            tracing::warn!(app.id = %app.app_id, ?denied, "access_token.not_forced");
+            return Ok((fresh, Some(denied)));
+        }
+        Err(error) => {
+            tracing::error!(app.id = %app.app_id, %error, "access_token.budget_unknown");
+            return Ok((fresh, None));
+        }
     }
     tracing::warn!(app.id = %app.app_id, "access_token.forced");
     match fetch(ctx, app, &mut slot, true).await {
+        Ok(forced) => Ok((forced, None)),
         // The twenty may have been spent by somebody else: the token at hand is tried once more.
-        Err(Failed::NoToken(_) | Failed::Refused(_)) => Ok(fresh),
-        forced => forced,
+        Err(Failed::NoToken(wechat::Error::Refused(refusal))) if refusal.verdict() == Verdict::PauseApp => {
+            Ok((fresh, Some(Denied::Spent)))
+        }
+        Err(_) => Ok((fresh, None)),
     }
+}
+
+/// The token is refused and no other is to be had: it is dropped and the cause is told at once, until
+/// somebody may have made another one.
+async fn rest(ctx: &Context, app: &App, token: &AccessToken, refusal: &wechat::Refusal, denied: Denied) -> Breaker {
+    let breaker = Breaker::without_budget(refusal, denied, ctx.clock.now());
+    let slot = slot(ctx, app);
+    let mut slot = slot.lock().await;
+    if slot.held.as_ref().is_some_and(|held| held.serial == token.serial) {
+        slot.held = None;
+        slot.breaker = Some(breaker.clone());
+    }
+    breaker
 }
 
 fn slot(ctx: &Context, app: &App) -> Arc<Mutex<Slot>> {

@@ -5,7 +5,7 @@
 //! | --- | --- |
 //! | `login.rs` `me.rs` `me_data.rs` `user_data.rs` | Mini Program front ends |
 //! | `events.rs` `notifications.rs` `rules.rs` | business systems |
-//! | `apps.rs` `templates.rs` `callback_log.rs` `users.rs` | operators and integrators |
+//! | `apps.rs` `templates.rs` `callback_log.rs` `rids.rs` `users.rs` | operators and integrators |
 //! | `keys.rs` `audit.rs` | operators |
 //! | `callback.rs` | WeChat |
 //! | `wellknown.rs` | other backends, probes, scrapers |
@@ -28,6 +28,7 @@ mod principal;
 mod problem;
 mod rate_limit;
 mod request;
+mod rids;
 mod rules;
 mod signed;
 mod template_library;
@@ -84,6 +85,7 @@ type Operators = (
     templates::TemplatesApi,
     template_library::TemplateLibraryApi,
     callback_log::CallbackLogApi,
+    rids::RidsApi,
     keys::KeysApi,
     audit::AuditApi,
 );
@@ -104,6 +106,7 @@ fn service() -> Service {
         templates::TemplatesApi,
         template_library::TemplateLibraryApi,
         callback_log::CallbackLogApi,
+        rids::RidsApi,
         keys::KeysApi,
         audit::AuditApi,
     );

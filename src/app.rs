@@ -27,6 +27,7 @@ use crate::{
     config::{Config, ConfigError},
     context::Context,
     database::Database,
+    doctor,
     error::Error,
     sealing_key, signing_key, wechat, worker,
 };
@@ -73,7 +74,7 @@ pub async fn build(config: Config, clock: Clock) -> Result<Context, StartError> 
     worker::agree_on_time(&ctx).await;
     sealing_key::check(&ctx).await?;
     signing_key::all(&ctx).await?;
-    app_account::register(&ctx).await?;
+    app_account::register(&ctx, &ctx.config.apps).await?;
     Ok(ctx)
 }
 
@@ -106,7 +107,7 @@ pub async fn start(ctx: Context, roles: Roles) -> Result<Running, StartError> {
         let (ctx, stop) = (ctx.clone(), ctx.stop.clone());
         tokio::spawn(async move {
             if roles.worker {
-                worker::run(ctx, stop).await;
+                Box::pin(worker::run(ctx, stop)).await;
             } else {
                 worker::neighbours::run(&ctx, &stop, false).await;
                 stop.cancelled().await;
@@ -192,7 +193,10 @@ pub fn reload_on_hangup(ctx: &Context, file: Option<PathBuf>) -> io::Result<()> 
     tokio::spawn(async move {
         while hangup.recv().await.is_some() {
             match reload(&ctx, file.as_deref()).await {
-                Ok(apps) => tracing::info!(apps, "apps.reloaded"),
+                Ok(apps) => {
+                    tracing::info!(apps, "apps.reloaded");
+                    doctor::app_secret::warn(&ctx).await;
+                }
                 Err(error) => tracing::error!(%error, "apps.not_reloaded"),
             }
         }
@@ -202,8 +206,9 @@ pub fn reload_on_hangup(ctx: &Context, file: Option<PathBuf>) -> io::Result<()> 
 
 async fn reload(ctx: &Context, file: Option<&Path>) -> Result<usize, StartError> {
     let config = Config::load(file)?;
+    // The rows first: an app without one is not seen, and the database may be away.
+    app_account::register(ctx, &config.apps).await?;
     ctx.replace_apps(&config.apps);
-    app_account::register(ctx).await?;
     app_account::retry_tokens(ctx).await?;
     Ok(config.apps.len())
 }

@@ -20,10 +20,10 @@ use crate::{
     revision::{self, Of},
 };
 
-/// Makes sure that every configured app has its row.
-pub async fn register(ctx: &Context) -> Result<(), Error> {
+/// Makes sure that each of these apps has its row.
+pub async fn register(ctx: &Context, apps: &[App]) -> Result<(), Error> {
     let tx = ctx.db.begin().await?;
-    for app in ctx.apps().iter() {
+    for app in apps {
         let model = row::ActiveModel {
             app_id: Set(app.app_id.clone()),
             paused_until: Set(None),

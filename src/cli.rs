@@ -121,6 +121,8 @@ async fn serve(file: ConfigFile, roles: &[Role]) -> Result<(), StartError> {
     let running = app::start(ctx, roles).await?;
     let (address, version) = (running.address, env!("CARGO_PKG_VERSION"));
     tracing::info!(%address, version, roles.api, roles.worker, "serving");
+    let ctx = running.ctx.clone();
+    tokio::spawn(async move { doctor::app_secret::warn(&ctx).await });
     running.wait().await
 }
 

@@ -64,6 +64,8 @@ pub struct WeChat {
     pub proxy: Option<SecretString>,
     #[serde(deserialize_with = "duration")]
     pub connect_timeout: Duration,
+    #[serde(deserialize_with = "duration")]
+    pub fallback_for: Duration,
 }
 
 /// WeChat's own host and its twin in another site.
@@ -183,12 +185,17 @@ impl Config {
     }
 }
 
-/// figment quotes the offending value; a value of a secret's key must not reach a terminal.
+/// figment quotes the offending value, and TOML's parser the offending line; neither may bring a secret to a
+/// terminal or a log.
 fn redacted(mut error: figment::Error) -> figment::Error {
     use figment::error::{Actual, Kind};
     let secret = error.path.iter().any(|part| {
-        part.contains("secret") || part.contains("key") || part.contains("token") || part == "database_url"
+        let hidden = ["apps", "database_url", "proxy"].contains(&part.as_str());
+        hidden || part.contains("secret") || part.contains("key") || part.contains("token")
     });
+    if let Kind::Message(text) = &mut error.kind {
+        *text = without_quotes(text);
+    }
     if secret {
         match &mut error.kind {
             Kind::InvalidType(actual, _) | Kind::InvalidValue(actual, _) => {
@@ -198,6 +205,13 @@ fn redacted(mut error: figment::Error) -> figment::Error {
         }
     }
     error
+}
+
+/// `9 | secret = "…` and the marks above and below it are left out.
+fn without_quotes(text: &str) -> String {
+    let is_quote = |line: &str| line.trim_start_matches(|c: char| c.is_ascii_digit() || c == ' ').starts_with('|');
+    let kept: Vec<_> = text.lines().filter(|line| !is_quote(line)).map(str::trim).collect();
+    kept.join(": ")
 }
 
 fn refused(key: &str, problem: &str) -> ConfigError {

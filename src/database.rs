@@ -60,7 +60,7 @@ impl Database {
 
     /// How many transactions that write are worth having at the same time: SQLite has one writer.
     pub fn writers(&self) -> usize {
-        if self.is_sqlite() { 1 } else { 2 }
+        if self.is_sqlite() { 1 } else { 4 }
     }
 
     pub fn is_sqlite(&self) -> bool {

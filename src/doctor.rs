@@ -1,6 +1,8 @@
 //! `magpie doctor`: looks at everything that must be right before a message can arrive, one line a
 //! check, each with the cure when it fails. It sends no message and changes no schema.
 
+pub mod app_secret;
+
 use std::time::Duration;
 
 use entity::{Timestamp, template::State};
@@ -61,6 +63,12 @@ pub async fn examine(ctx: &Context) -> Vec<Check> {
         let token = token(ctx, app).await;
         let has_token = token.is_ok();
         note(&of_app("token"), token);
+        if has_token {
+            note(&of_app("address"), Ok(address(ctx, app).await));
+        }
+        if app.kind == Kind::MiniProgram {
+            note(&of_app("AppSecret"), app_secret::check(ctx, app).await);
+        }
         if has_token && readable {
             note(&of_app("templates"), templates(ctx, app).await);
         }
@@ -108,6 +116,23 @@ fn agree(ours: Timestamp, theirs: Timestamp, most: Duration, whose: &str) -> Res
 async fn token(ctx: &Context, app: &App) -> Result<String, String> {
     access_token::check(ctx, app).await.map_err(|failed| failed.to_string())?;
     Ok("WeChat gives one".into())
+}
+
+/// The address the app's white list must hold: WeChat names it in what it tells of a call that failed, so one
+/// is made that must fail.
+async fn address(ctx: &Context, app: &App) -> String {
+    let ask = async |rid: &str| {
+        access_token::with(ctx, app, |token| async move { ctx.wechat.failed_call(&token, rid).await }).await
+    };
+    let rid = match ask("none").await {
+        Err(Failed::Call(error)) => error.refusal().and_then(|refusal| refusal.rid.clone()),
+        _ => None,
+    };
+    let told = match rid {
+        Some(rid) => ask(&rid).await.ok().map(|call| call.client_ip).filter(|ip| !ip.is_empty()),
+        None => None,
+    };
+    told.map_or_else(|| "WeChat does not tell it".into(), |ip| format!("WeChat sees calls come from {ip}"))
 }
 
 async fn templates(ctx: &Context, app: &App) -> Result<String, String> {

@@ -9,6 +9,7 @@
 //! ```
 
 mod plan;
+pub mod unreached;
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
@@ -143,21 +144,26 @@ async fn try_accept(
             fresh.push((EventId(Uuid::now_v7()), &**event));
         }
     }
-    let planned = plan::plan(ctx, &tx, plan::Now { rules: &rules, pauses: &pauses, at: now }, &fresh).await?;
+    let mut planned = plan::plan(ctx, &tx, plan::Now { rules: &rules, pauses: &pauses, at: now }, &fresh).await?;
     let stored: Vec<_> =
         fresh.iter().zip(&planned.plans).map(|((id, event), plan)| model(*id, event, &plan.outcomes, now)).collect();
-    if !insert_events(&tx, &stored).await? {
+    if !insert_events(&tx, stored.clone()).await? {
         return Ok(None);
     }
-    insert_notifications(&tx, &planned, now).await?;
+    unreached::remember(&tx, fresh.iter().zip(&planned.plans).map(|((id, _), plan)| (*id, &*plan.outcomes))).await?;
+    insert_notifications(&tx, &mut planned, now).await?;
     tx.commit().await?;
-    planned.send(ctx);
-    let answer = |(index, event): (usize, &Arc<Incoming>)| match known.get(&key(event)) {
-        Some(row) => repeat(row, event),
-        None => {
-            let (told_by, place) = first[&key(event)];
+    let planned_outcomes = planned.send(ctx);
+    let mut outcomes: Vec<_> = planned_outcomes.into_iter().map(Some).collect();
+    let answer = |(index, event): (usize, &Arc<Incoming>)| {
+        if let Some(row) = known.get(&key(event)) {
+            return repeat(row, event);
+        }
+        let (told_by, place) = first[&key(event)];
+        match outcomes[place].take_if(|_| told_by == index) {
+            Some(outcomes) => Ok(Accepted { event_id: stored[place].id, duplicate: false, outcomes }),
             // The second of two in one transaction finds the first already here.
-            Ok(Accepted { duplicate: told_by != index, ..repeat(&stored[place], event)? })
+            None => repeat(&stored[place], event),
         }
     };
     Ok(Some(events.iter().enumerate().map(answer).collect()))
@@ -168,8 +174,7 @@ fn key(event: &Incoming) -> (&str, &str) {
 }
 
 /// Whether all of them were new.
-async fn insert_events(tx: &DatabaseTransaction, events: &[row::Model]) -> Result<bool, Error> {
-    let mut events = events.to_vec();
+async fn insert_events(tx: &DatabaseTransaction, mut events: Vec<row::Model>) -> Result<bool, Error> {
     // In one order, so that two transactions wait for each other instead of deadlocking.
     events.sort_unstable_by(|a, b| (&a.source, &a.source_id).cmp(&(&b.source, &b.source_id)));
     for portion in portions(events, MOST_TOGETHER) {
@@ -184,8 +189,12 @@ async fn insert_events(tx: &DatabaseTransaction, events: &[row::Model]) -> Resul
     Ok(true)
 }
 
-async fn insert_notifications(tx: &DatabaseTransaction, planned: &plan::Planned, now: Timestamp) -> Result<(), Error> {
-    let rows: Vec<_> = planned.plans.iter().flat_map(|plan| &plan.notifications).cloned().collect();
+async fn insert_notifications(
+    tx: &DatabaseTransaction,
+    planned: &mut plan::Planned,
+    now: Timestamp,
+) -> Result<(), Error> {
+    let rows: Vec<_> = planned.plans.iter_mut().flat_map(|plan| std::mem::take(&mut plan.notifications)).collect();
     let begun = rows.iter().filter(|row| row.state == State::Sending).map(|row| (row.id, row.attempt_number)).collect();
     for portion in portions(rows, NOTIFICATIONS_A_STATEMENT) {
         let rows = portion.into_iter().map(IntoActiveModel::into_active_model);

@@ -22,7 +22,7 @@ use crate::error::{Code, Error};
 pub struct Limits {
     /// Items of one write at most.
     pub most: usize,
-    /// Writes at the same time.
+    /// Writes at the same time; there is more than one only while a whole one waits.
     pub at_once: usize,
 }
 
@@ -67,7 +67,8 @@ impl<T: Send + Sync + 'static, R: Send + 'static> Group<T, R> {
                 queue.waiting.push_back((Arc::new(item), answer));
                 answers.push(result);
             }
-            let start = queue.running < limits.at_once;
+            let full = queue.waiting.len() >= limits.most;
+            let start = queue.running == 0 || (full && queue.running < limits.at_once);
             queue.running += usize::from(start);
             start
         };
@@ -125,13 +126,14 @@ fn lost() -> Error {
 /// One bad item must not fail the others.
 async fn singly<T, R, W, Fut>(items: Vec<Arc<T>>, write: &W) -> Vec<Result<R, Error>>
 where
+    R: Send + 'static,
     W: Fn(Vec<Arc<T>>) -> Fut,
-    Fut: Future<Output = Result<Vec<Result<R, Error>>, Error>>,
+    Fut: Future<Output = Result<Vec<Result<R, Error>>, Error>> + Send + 'static,
 {
     let mut results = Vec::with_capacity(items.len());
     for item in items {
-        let result = write(vec![item]).await.and_then(|mut results| results.pop().unwrap_or_else(|| Err(lost())));
-        results.push(result);
+        let written = tokio::spawn(write(vec![item])).await.unwrap_or_else(|_| Err(lost()));
+        results.push(written.and_then(|mut results| results.pop().unwrap_or_else(|| Err(lost()))));
     }
     results
 }

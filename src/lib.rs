@@ -83,6 +83,7 @@ pub mod receipt;
 pub mod recipient;
 pub mod retention;
 pub mod revision;
+pub mod rid;
 pub mod rule;
 pub mod sealing_key;
 pub mod secret;

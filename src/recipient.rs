@@ -4,11 +4,14 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use entity::{UserId, identity, user};
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter,
-    sea_query::{Condition, ExprTrait},
+    ColumnTrait, ConnectionTrait, DbBackend, EntityTrait, QueryFilter, QuerySelect,
+    sea_query::{Condition, ExprTrait, LockType},
 };
 
 use crate::{database::rows::padded, error::Error};
+
+/// What stands where the name of an erased person stood.
+pub const ERASED: &str = "erased";
 
 /// A reference to a person.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -53,7 +56,8 @@ pub struct Person {
 }
 
 /// Everybody the references stand for, in a fixed number of queries however many there are.
-/// References nobody answers to are missing from the map.
+/// References nobody answers to are missing from the map. On PostgreSQL the identities stay locked against
+/// erasure until the transaction ends; SQLite has one writer.
 pub async fn resolve(
     db: &impl ConnectionTrait,
     recipients: impl Iterator<Item = &Recipient>,
@@ -66,10 +70,11 @@ pub async fn resolve(
         return Ok(HashMap::new());
     }
     let mut identities: HashMap<UserId, Vec<identity::Model>> = HashMap::new();
-    let mut rows = identity::Entity::find()
-        .filter(identity::Column::UserId.is_in(padded(users.values().copied())))
-        .all(db)
-        .await?;
+    let mut query = identity::Entity::find().filter(identity::Column::UserId.is_in(padded(users.values().copied())));
+    if db.get_database_backend() == DbBackend::Postgres {
+        query = query.lock(LockType::KeyShare);
+    }
+    let mut rows = query.all(db).await?;
     // Sorted here: asked for an order, a plan may read the primary key from end to end.
     rows.sort_unstable_by_key(|row| row.id);
     for row in rows {

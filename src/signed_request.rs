@@ -14,7 +14,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use entity::{ApiKeyId, Timestamp, api_key, signed_request as row};
 use sea_orm::{
     ActiveValue::Set,
-    ColumnTrait, EntityTrait, QueryFilter, TryInsertResult,
+    ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter, TryInsertResult,
     sea_query::{Expr, OnConflict},
 };
 use subtle::ConstantTimeEq;
@@ -154,6 +154,14 @@ pub async fn release(ctx: &Context, key_id: ApiKeyId, id: &str) -> Result<(), Er
 pub async fn forget(ctx: &Context, before: Timestamp) -> Result<u64, Error> {
     let gone = row::Entity::delete_many().filter(row::Column::At.lt(before)).exec(ctx.db.write()).await?;
     Ok(gone.rows_affected)
+}
+
+/// Forgets the answers that name one of these: the events behind them stay what they are.
+pub async fn forget_about(tx: &DatabaseTransaction, names: impl Iterator<Item = String>) -> Result<(), Error> {
+    for name in names {
+        row::Entity::delete_many().filter(row::Column::Answer.contains(name)).exec(tx).await?;
+    }
+    Ok(())
 }
 
 async fn find(ctx: &Context, key_id: ApiKeyId, id: &str) -> Result<Option<row::Model>, Error> {

@@ -108,7 +108,8 @@ fn unknown(app_id: &str, name: &str, known: &[row::Model]) -> Error {
     Error::new(Code::TemplateNotFound).detail(detail)
 }
 
-/// Stops all sending of a template until a person acts.
+/// Stops all sending of a template that WeChat refuses, until [`sync`] finds it in the account again: WeChat
+/// does not tell there that it is banned, so the next message finds out.
 pub async fn pause(
     db: &impl sea_orm::ConnectionTrait,
     app_id: &str,
@@ -148,7 +149,7 @@ fn model(app: &App, template: PrivateTemplate, now: entity::Timestamp) -> row::A
     }
 }
 
-/// Everything is taken over, so a template that was paused is active again when WeChat lists it.
+/// Everything is taken over, so a template that was paused is active again while WeChat lists it.
 fn replace_all() -> OnConflict {
     use row::Column::{AppId, Content, Example, Fields, Kind, PausedBecause, State, SyncedAt, TemplateId, Title};
     OnConflict::columns([AppId, TemplateId])

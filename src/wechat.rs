@@ -6,6 +6,7 @@
 
 mod answer;
 mod client;
+mod hosts;
 
 pub mod access_token;
 pub mod callback;
@@ -15,6 +16,7 @@ pub mod follower;
 pub mod login;
 pub mod phone;
 pub mod quota;
+pub mod rid;
 pub mod subscribe_message;
 pub mod template;
 pub mod template_library;

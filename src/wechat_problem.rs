@@ -45,6 +45,20 @@ pub fn of_failed(failed: &Failed) -> Error {
     }
 }
 
+/// Why WeChat tells nothing of a failed call.
+pub fn of_rid(failed: &Failed) -> Error {
+    let Failed::Call(error) = failed else { return of_failed(failed) };
+    match error.refusal() {
+        Some(refusal @ Refusal { errcode: 76002, .. }) => {
+            Error::field("rid", meaning(refusal)).wechat(Some(words(refusal)))
+        }
+        Some(refusal @ Refusal { errcode: 76001 | 76003 | 76004, .. }) => {
+            with_words(Code::NotFound, error).detail(meaning(refusal))
+        }
+        _ => of_call(error),
+    }
+}
+
 /// Why a call on behalf of an operator or an integrator failed.
 pub fn of_call(error: &wechat::Error) -> Error {
     match error {
@@ -52,15 +66,20 @@ pub fn of_call(error: &wechat::Error) -> Error {
             Verdict::Retry => with_words(Code::WechatBusy, error).retry_after(Duration::from_secs(1)),
             Verdict::SlowDown => with_words(Code::WechatBusy, error).retry_after(Duration::from_mins(1)),
             Verdict::Operator | Verdict::RefreshToken | Verdict::PauseApp => {
-                let entry = refusal.entry();
-                with_words(Code::WechatAppError, error).detail(format!("{} ({})", entry.en, entry.zh))
+                with_words(Code::WechatAppError, error).detail(meaning(refusal))
             }
-            _ => with_words(Code::WechatRefused, error),
+            _ => with_words(Code::WechatRefused, error).detail(meaning(refusal)),
         },
         wechat::Error::NotSent(_) => failed(Code::WechatUnreachable, error),
         wechat::Error::NoAnswer(_) => failed(Code::WechatTimeout, error),
         wechat::Error::Garbled { .. } => failed(Code::WechatBadAnswer, error),
     }
+}
+
+/// What the table says of it.
+fn meaning(refusal: &Refusal) -> String {
+    let entry = refusal.entry();
+    format!("The code means: {} ({}).", entry.en, entry.zh)
 }
 
 fn with_words(code: Code, error: &wechat::Error) -> Error {

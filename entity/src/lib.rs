@@ -11,6 +11,7 @@ pub mod callback;
 pub mod consent;
 pub mod credit;
 pub mod event;
+pub mod event_name;
 pub mod id;
 pub mod identity;
 pub mod notification;

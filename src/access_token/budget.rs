@@ -14,9 +14,18 @@ use crate::{clock::shanghai_day, context::Context, error::Error};
 const A_DAY: i32 = 20;
 const APART: Duration = Duration::from_secs(30);
 
-/// Takes one refresh out of the budget; false when there is none now. The guard is in the statement,
-/// so two nodes never both take the last one.
-pub(super) async fn take(ctx: &Context, app_id: &str) -> Result<bool, Error> {
+/// Why no refresh may be forced now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Denied {
+    /// All of the day in China are used up.
+    Spent,
+    /// The last one was less than 30 s ago, perhaps by another node.
+    TooSoon,
+}
+
+/// Takes one refresh out of the budget, unless there is none now. The guard is in the statement, so two
+/// nodes never both take the last one.
+pub(super) async fn take(ctx: &Context, app_id: &str) -> Result<Result<(), Denied>, Error> {
     let now = ctx.clock.now();
     let today = shanghai_day(now);
     ensure_row(ctx.db.write(), app_id).await?;
@@ -33,7 +42,10 @@ pub(super) async fn take(ctx: &Context, app_id: &str) -> Result<bool, Error> {
         .filter(room)
         .exec(ctx.db.write())
         .await?;
-    Ok(taken.rows_affected == 1)
+    if taken.rows_affected == 1 {
+        return Ok(Ok(()));
+    }
+    Ok(Err(if left(ctx, app_id).await? > 0 { Denied::TooSoon } else { Denied::Spent }))
 }
 
 /// How many forced refreshes are left today.

@@ -62,7 +62,8 @@ words!(
     TemplateKind = template::Kind { OneTime, LongTerm, ServiceAccount }
 );
 words!(
-    /// `paused` templates are not sent until a person acts; `deleted` ones are gone from the account.
+    /// `paused`: WeChat refused the template, so nothing of it is sent until the templates are fetched again,
+    /// hourly or by hand, and it is still in the account. `deleted`: gone from the account.
     TemplateState = template::State { Active, Paused, Deleted }
 );
 words!(

@@ -31,8 +31,8 @@ struct Meaning {
 
 /// What Magpie does: `retry` with back-off, `refresh_token` and repeat once, `slow_down` for the limit
 /// of a minute, `snooze` behind another message to the same user, `pause_app` until the quota has room,
-/// `no_credit`: the user takes no more, `drop_user`: permanent for this user, `pause_template` until a
-/// person acts, `reject`: this request can never succeed, `operator`: the app rests until it is mended.
+/// `no_credit`: the user takes no more, `drop_user`: permanent for this user, `pause_template` until
+/// the templates are fetched again, `reject`: this request can never succeed, `operator`: the app rests until it is mended.
 #[derive(Clone, Copy, Enum)]
 #[oai(rename_all = "snake_case")]
 enum Verdict {

@@ -118,11 +118,14 @@ async fn sent(
     entries: impl IntoIterator<Item = SentEntry>,
     now: Timestamp,
 ) -> Result<(), Error> {
+    // A receipt may come after its message's person was erased.
+    let known = identity_of(tx, stored, push).await?.is_some();
+    let openid = push.openid.clone().filter(|_| known).unwrap_or_default();
     for (place, entry) in entries.into_iter().enumerate() {
         let receipt = receipt_row::Model {
             id: ReceiptId(nth(stored.id, place)),
             app_id: stored.app_id.clone(),
-            openid: push.openid.clone().unwrap_or_default(),
+            openid: openid.clone(),
             template_id: entry.template_id,
             message_id: entry.message_id,
             status: entry.status,
@@ -133,7 +136,7 @@ async fn sent(
         };
         receipt::take(tx, receipt).await?;
     }
-    Ok(())
+    if known { Ok(()) } else { erase::stranger(tx, stored.id).await }
 }
 
 /// The user refuses a template from now on, so what waits to be sent does not go either.

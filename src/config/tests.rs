@@ -53,4 +53,11 @@ fn secrets_are_in_no_message_and_no_debug_print() {
     assert!(
         !problem("[[apps]]\napp_id = \"wx1\"\nkind = \"mini_program\"\nsecret = [\"topsecret\"]").contains("topsecret")
     );
+    for broken in ["[[apps]]\nsecret = \"topsecret\nkind = 1", "master_key = topsecret", "apps = \"secret=topsecret\""]
+    {
+        let problem = problem(broken);
+        assert!(!problem.contains("topsecret"), "{problem}");
+    }
+    let broken = problem("listen = \"x\"\n\n[[apps]\n");
+    assert!(broken.contains("line 3") && !broken.contains('|'), "{broken}");
 }

@@ -128,13 +128,13 @@ codes! {
         "Try again in a moment; a code is probably not spent." "请稍后重试;code 很可能尚未消耗。";
     WechatTimeout "wechat_timeout" true
         "WeChat did not answer in time" "微信响应超时"
-        "Nobody knows whether the code is spent: get a new one." "无法确定 code 是否已消耗:请重新获取 code。";
+        "Nobody knows whether WeChat did it; a code may be spent, so get a new one." "无法确定微信是否已处理;code 可能已消耗,请重新获取 code。";
     WechatUnreachable "wechat_unreachable" true
         "WeChat cannot be reached" "无法连接微信"
         "Try again in a moment; if it stays so, the operator should run `magpie doctor`." "请稍后重试;若持续出现,请运维运行 magpie doctor。";
     WechatBadAnswer "wechat_bad_answer" true
         "WeChat's answer cannot be understood" "微信的响应无法解析"
-        "Call wx.login again." "请重新调用 wx.login。";
+        "Try again in a moment; a code may be spent, so get a new one." "请稍后重试;code 可能已消耗,请重新获取 code。";
     WechatAppError "wechat_app_error" false
         "WeChat refuses the app's configuration" "微信拒绝该应用的配置"
         "The operator must check AppID, AppSecret, IP white list and rights of the app." "请运维检查该应用的 AppID、AppSecret、IP 白名单与接口权限。";

@@ -54,8 +54,8 @@ pub(super) struct Planned {
 }
 
 impl Planned {
-    /// After the commit: hands over what this node sends, rings for the rest.
-    pub fn send(self, ctx: &Context) {
+    /// After the commit: hands over what this node sends, rings for the rest; gives the outcomes.
+    pub fn send(self, ctx: &Context) -> Vec<Vec<Outcome>> {
         for (claimed, handover) in self.claimed {
             handover.give(claimed);
         }
@@ -63,6 +63,7 @@ impl Planned {
             lanes(ctx).of(app_id).set_pending(true);
             ctx.wake.delivery.ring(app_id);
         }
+        self.plans.into_iter().map(|plan| plan.outcomes).collect()
     }
 }
 
@@ -263,6 +264,10 @@ fn find_identity<'a>(
     let Some(person) = people.get(recipient) else {
         return Err(nobody(Reason::UnknownRecipient, None, None));
     };
+    // Erased between two statements of this transaction: what names the person is not kept.
+    if person.identities.is_empty() {
+        return Err(Outcome { recipient: recipient::ERASED.into(), ..nobody(Reason::UnknownRecipient, None, None) });
+    }
     let of_app = person.identities.iter().rfind(|identity| identity.app_id == candidate.rule.row.app_id);
     of_app.ok_or_else(|| nobody(Reason::NoIdentity, Some(person.user_id), None))
 }

@@ -37,7 +37,7 @@ pub async fn settle(ctx: &Context, settlements: &[&Settlement]) -> Result<Vec<Op
         .collect();
     let tx = ctx.db.begin().await?;
     let ours = write_rows(&tx, settlements, &nexts, now).await?;
-    write_attempts(&tx, settlements, &nexts).await?;
+    write_attempts(&tx, settlements, &nexts, &ours).await?;
     let mut results = Vec::with_capacity(settlements.len());
     let mut returned = Vec::new();
     let mut zeroed = Vec::new();
@@ -137,7 +137,13 @@ const WRITE_ATTEMPTS: &str = "UPDATE attempt SET
     duration_ms = v_duration_ms, outcome = v_outcome, errcode = v_errcode, errmsg = v_errmsg, rid = v_rid
 FROM v WHERE notification_id = v_id AND number = v_number";
 
-async fn write_attempts(tx: &DatabaseTransaction, settlements: &[&Settlement], nexts: &[Next]) -> Result<(), Error> {
+/// WeChat's words are kept only while the lease is ours: they may name a person who was erased meanwhile.
+async fn write_attempts(
+    tx: &DatabaseTransaction,
+    settlements: &[&Settlement],
+    nexts: &[Next],
+    ours: &HashSet<NotificationId>,
+) -> Result<(), Error> {
     let mut rows = Rows::of(&["v_id", "v_number", "v_duration_ms", "v_outcome", "v_errcode", "v_errmsg", "v_rid"]);
     for (Settlement { row, came, duration_ms }, next) in settlements.iter().zip(nexts) {
         let refusal = came.refusal();
@@ -148,8 +154,8 @@ async fn write_attempts(tx: &DatabaseTransaction, settlements: &[&Settlement], n
             (*duration_ms).into(),
             next.outcome.to_value().into(),
             refusal.map(|refusal| refusal.errcode).or(accepted.then_some(0)).into(),
-            (!accepted).then(|| words(came)).into(),
-            refusal.and_then(|refusal| refusal.rid.clone()).into(),
+            (!accepted && ours.contains(&row.id)).then(|| words(came)).into(),
+            refusal.filter(|_| ours.contains(&row.id)).and_then(|refusal| refusal.rid.clone()).into(),
         ]);
     }
     tx.execute_raw(rows.statement(tx.get_database_backend(), WRITE_ATTEMPTS)).await?;

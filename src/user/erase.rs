@@ -4,8 +4,9 @@
 //! | --- | --- |
 //! | identity, ledger, balances; the user with the last identity | deleted |
 //! | sessions | revoked |
-//! | notifications | without fields, page, detail and openid; what was under way is cancelled |
-//! | events of these notifications | without the person's names, and without data if about nobody else |
+//! | notifications | without fields, links, detail and openid; what was under way is cancelled |
+//! | attempts | without WeChat's words and the rid by which WeChat would tell them again |
+//! | events that notified the person or named them in vain | without the person's names, and without data if about nobody else |
 //! | receipts, callbacks | without openid, callbacks without body |
 //!
 //! The emptied rows stay for statistics. An audit entry without personal data says what was done.
@@ -13,7 +14,7 @@
 mod event;
 
 use entity::{
-    Timestamp, UserId, callback, consent, credit, identity,
+    CallbackId, Timestamp, UserId, attempt, callback, consent, credit, identity,
     notification::{self, Credit, FieldValues, State},
     receipt, session,
     session::RevokedBecause,
@@ -32,6 +33,7 @@ use crate::{
     audit::{self, Entry},
     context::Context,
     error::Error,
+    signed_request,
 };
 
 /// What `RevokeInfo` may name, and where Magpie holds such data: columns of `user` that become NULL.
@@ -133,6 +135,10 @@ pub async fn by_request(ctx: &Context, id: UserId, app_ids: Option<&[String]>, a
 /// Gives how many notifications were emptied.
 async fn one(tx: &DatabaseTransaction, identity: &identity::Model, now: Timestamp) -> Result<u64, Error> {
     event::forget(tx, identity).await?;
+    let user = user::Entity::find_by_id(identity.user_id).one(tx).await?;
+    let external = user.and_then(|user| user.external_id).map(|id| format!("external:{id}"));
+    let names = [Some(identity.openid.clone()), identity.unionid.clone(), external];
+    signed_request::forget_about(tx, names.into_iter().flatten()).await?;
     end_sessions(tx, identity, now).await?;
     let emptied = empty_notifications(tx, identity, now).await?;
     consent::Entity::delete_many().filter(consent::Column::IdentityId.eq(identity.id)).exec(tx).await?;
@@ -185,6 +191,7 @@ async fn empty_notifications(
             credit: Set(Credit::None),
             ..Default::default()
         })
+        .col_expr(notification::Column::Miniprogram, Expr::null())
         .filter(notification::Column::IdentityId.eq(identity.id))
         .exec(tx)
         .await?;
@@ -193,12 +200,29 @@ async fn empty_notifications(
         .column(notification::Column::Id)
         .filter(notification::Column::IdentityId.eq(identity.id))
         .into_query();
+    attempt::Entity::update_many()
+        .col_expr(attempt::Column::Errmsg, Expr::null())
+        .col_expr(attempt::Column::Rid, Expr::null())
+        .filter(attempt::Column::NotificationId.in_subquery(theirs.clone()))
+        .exec(tx)
+        .await?;
     receipt::Entity::update_many()
         .col_expr(receipt::Column::Openid, Expr::value(""))
         .filter(receipt::Column::NotificationId.in_subquery(theirs))
         .exec(tx)
         .await?;
     Ok(emptied.rows_affected)
+}
+
+/// A callback about somebody nobody here knows, such as a receipt that comes after the erasure.
+pub async fn stranger(tx: &DatabaseTransaction, id: CallbackId) -> Result<(), Error> {
+    callback::Entity::update_many()
+        .col_expr(callback::Column::Body, Expr::value(""))
+        .col_expr(callback::Column::Openid, Expr::null())
+        .filter(callback::Column::Id.eq(id))
+        .exec(tx)
+        .await?;
+    Ok(())
 }
 
 /// What WeChat told of this openid, whether or not there is such an identity.

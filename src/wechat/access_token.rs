@@ -5,7 +5,7 @@ use std::time::Duration;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 
-use super::{Client, Error};
+use super::{Client, Error, answer::required};
 
 #[derive(Serialize)]
 struct Request<'a> {
@@ -17,6 +17,7 @@ struct Request<'a> {
 
 #[derive(Deserialize)]
 struct Answer {
+    #[serde(deserialize_with = "required")]
     access_token: SecretString,
     expires_in: u64,
 }

@@ -1,10 +1,16 @@
 //! Reading an answer: success has `errcode` 0 or none at all, and the content type says nothing
 //! (reference: 响应, common response rules).
 
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::{
+    Deserialize, Deserializer,
+    de::{self, DeserializeOwned},
+};
 use serde_json::Value;
 
 use super::{Error, Refusal};
+
+/// WeChat asks for room for tokens of 512 characters or more; all else is far shorter.
+const LONGEST_TEXT: usize = 4096;
 
 #[derive(Deserialize)]
 struct Envelope {
@@ -28,6 +34,15 @@ pub(super) fn parse<T: DeserializeOwned>(api: &'static str, body: &[u8]) -> Resu
         return Err(Error::Refused(Refusal::new(errcode, &envelope.errmsg.unwrap_or_default()).at(api)));
     }
     serde_json::from_slice(body).map_err(|error| garbled(&error))
+}
+
+/// A text that must be there: what is empty, or longer than anything WeChat makes, is none.
+pub(super) fn required<'de, D: Deserializer<'de>, T: From<String>>(deserializer: D) -> Result<T, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    if text.trim().is_empty() || text.len() > LONGEST_TEXT || text.chars().any(char::is_control) {
+        return Err(de::Error::custom("no usable text"));
+    }
+    Ok(text.into())
 }
 
 fn not_a_code(text: &str) -> Error {

@@ -1,5 +1,6 @@
 //! One HTTP client for all calls: bounded in time and size, no redirects, no proxy but the configured one.
-//! When no connection can be made, and only then, the call goes to the fallback host.
+//! When no connection can be made, and only then, the call goes to the fallback host; so do the calls after it
+//! for a while, without waiting for the first host again.
 //!
 //! An address holds the access token or the `AppSecret` in its query, so no address is ever part of an
 //! error or a log line.
@@ -10,7 +11,7 @@ use reqwest::{RequestBuilder, Response, StatusCode};
 use secrecy::ExposeSecret;
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{Error, answer};
+use super::{Error, answer, hosts::Hosts};
 use crate::{clock::Stopwatch, config::Config};
 
 /// No answer of the APIs in use comes near this; more is a fault or an attack.
@@ -27,8 +28,7 @@ pub struct ClientError(#[from] reqwest::Error);
 #[derive(Clone, Debug)]
 pub struct Client {
     pub(super) http: reqwest::Client,
-    base_url: String,
-    fallback_url: Option<String>,
+    hosts: Hosts,
     /// For one call, whichever host takes it in the end.
     timeout: Duration,
 }
@@ -51,12 +51,7 @@ impl Client {
             .tcp_nodelay(true)
             .user_agent(concat!("magpie/", env!("CARGO_PKG_VERSION")))
             .build()?;
-        Ok(Self {
-            http,
-            base_url: config.wechat.base_url.clone(),
-            fallback_url: config.wechat.fallback_url().map(str::to_owned),
-            timeout: config.delivery.request_timeout,
-        })
+        Ok(Self { http, hosts: Hosts::new(&config.wechat), timeout: config.delivery.request_timeout })
     }
 
     pub(super) async fn get<T: DeserializeOwned>(
@@ -95,15 +90,15 @@ impl Client {
     /// both together take no longer than one call may.
     pub(super) async fn send(&self, path: &str, request: impl Fn(String) -> RequestBuilder) -> Result<Response, Error> {
         let waited = Stopwatch::start();
-        let first = request(format!("{}{path}", self.base_url)).send().await.map_err(transport_error);
-        match (first, &self.fallback_url) {
-            (Err(Error::NotSent(error)), Some(fallback_url)) => {
-                tracing::warn!(%error, path, "wechat.fallback");
-                let left = self.timeout.saturating_sub(waited.elapsed());
-                request(format!("{fallback_url}{path}")).timeout(left).send().await.map_err(transport_error)
-            }
-            (first, _) => first,
-        }
+        let (host, other) = self.hosts.in_turn();
+        let answer = request(format!("{}{path}", host.url)).send().await.map_err(transport_error);
+        self.hosts.note(host, &answer);
+        let (Err(Error::NotSent(error)), Some(other)) = (&answer, other) else { return answer };
+        tracing::warn!(%error, path, "wechat.other_host");
+        let left = self.timeout.saturating_sub(waited.elapsed());
+        let answer = request(format!("{}{path}", other.url)).timeout(left).send().await.map_err(transport_error);
+        self.hosts.note(other, &answer);
+        answer
     }
 }
 

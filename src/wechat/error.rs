@@ -99,7 +99,7 @@ pub enum Verdict {
     NoCredit,
     /// Permanent for this user.
     DropUser(Reason),
-    /// Permanent for this template until a person acts.
+    /// For all messages of this template, until somebody mends it in WeChat's console.
     PauseTemplate,
     /// This request can never succeed as it is.
     Reject(Reason),

@@ -3,13 +3,15 @@
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
-use super::{Client, Error};
+use super::{Client, Error, answer::required};
 
 /// code2Session's answer.
 #[derive(Debug, Deserialize)]
 pub struct CodeSession {
+    #[serde(deserialize_with = "required")]
     pub openid: String,
     /// Never leaves this server.
+    #[serde(deserialize_with = "required")]
     pub session_key: SecretString,
     /// Present when the app is bound to an Open Platform account; may appear later.
     #[serde(default, deserialize_with = "non_empty")]

@@ -85,18 +85,45 @@ impl PrivateTemplate {
     }
 }
 
+/// All placeholders of each line: old templates hold several. A field that is shown twice is one field.
 fn placeholders(content: &str) -> Vec<Placeholder> {
-    let line = |line: &str| {
-        let (label, rest) = line.split_once("{{")?;
-        let (key, _) = rest.split_once(".DATA}}")?;
-        let label = label.trim().trim_end_matches([':', ':']).trim();
-        Some(Placeholder { key: key.trim().to_owned(), label: label.to_owned() })
+    let mut found: Vec<Placeholder> = Vec::new();
+    for line in content.lines() {
+        let mut label = String::new();
+        let mut parts = line.split("{{");
+        label.push_str(parts.next().unwrap_or_default());
+        for part in parts {
+            let Some((key, after)) = part.split_once("}}").and_then(|(key, after)| Some((data_key(key)?, after)))
+            else {
+                label.push_str(part);
+                continue;
+            };
+            if found.iter().all(|other| other.key != key) {
+                found.push(Placeholder { key: key.to_owned(), label: label_of(&label) });
+            }
+            after.clone_into(&mut label);
+        }
+    }
+    found
+}
+
+/// ` thing1.DATA ` → `thing1`
+fn data_key(text: &str) -> Option<&str> {
+    text.trim().strip_suffix(".DATA").map(str::trim).filter(|key| !key.is_empty())
+}
+
+/// What surrounds a label: blanks and punctuation, Chinese or not.
+fn label_of(text: &str) -> String {
+    let punctuation = |c: char| {
+        c.is_ascii_punctuation() || ('\u{3000}'..='\u{303f}').contains(&c) || ('\u{ff00}'..='\u{ff20}').contains(&c)
     };
-    content.lines().filter_map(line).collect()
+    text.trim_matches(|c: char| c.is_whitespace() || punctuation(c)).to_owned()
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -104,6 +131,27 @@ mod tests {
         let found = placeholders("会议时间:{{date2.DATA}}\n地点:{{thing1.DATA}}\r\n没有\n坏的:{{thing3");
         let found: Vec<_> = found.iter().map(|p| (p.key.as_str(), p.label.as_str())).collect();
         assert_eq!(found, [("date2", "会议时间"), ("thing1", "地点")]);
+    }
+
+    #[test]
+    fn a_line_may_hold_several_placeholders() {
+        let read = |content: &str| -> Vec<(String, String)> {
+            placeholders(content).into_iter().map(|found| (found.key, found.label)).collect()
+        };
+        let pairs = |expected: &[(&str, &str)]| -> Vec<(String, String)> {
+            expected.iter().map(|(key, label)| ((*key).to_owned(), (*label).to_owned())).collect()
+        };
+        assert_eq!(
+            read("您好{{keyword1.DATA}},您在{{keyword2.DATA}}的订单:{{keyword3.DATA}}已发货"),
+            pairs(&[("keyword1", "您好"), ("keyword2", "您在"), ("keyword3", "的订单")])
+        );
+        assert_eq!(read("{{thing1.DATA}}{{thing2.DATA}}"), pairs(&[("thing1", ""), ("thing2", "")]));
+        assert_eq!(
+            read("时间\u{ff1a}{{ date1.DATA }}\u{ff0c}地点\u{ff1a}{{thing2.DATA}}\n再次:{{thing2.DATA}}"),
+            pairs(&[("date1", "时间"), ("thing2", "地点")]),
+            "a field that is shown twice is one"
+        );
+        assert_eq!(read("{{坏的 {{thing1.DATA}} {{thing2}} {{.DATA}}"), pairs(&[("thing1", "坏的")]));
     }
 
     #[test]
@@ -123,5 +171,14 @@ mod tests {
         .expect("a template");
         assert!(template.is_long_term());
         assert_eq!(template.enum_values()["enum_string2"], ["晴", "雨"]);
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_the_reader_panic(text in "([{}.DATA:a1\n ]|\\{\\{|\\}\\}|\\.DATA|\\PC){0,40}") {
+            for found in placeholders(&text) {
+                prop_assert!(text.contains(&found.key) && found.label.len() <= text.len());
+            }
+        }
     }
 }

@@ -17,7 +17,7 @@ use crate::{
     harness::{CALLBACK_TOKEN, MASTER_KEY, openid},
 };
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// Front ends that act at the same time.
 const AT_ONCE: usize = 16;
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use entity::{audit, session};
+use entity::{audit, session, user};
 use reqwest::Method;
 use rstest::rstest;
 use sea_orm::{ConnectionTrait, DbBackend, EntityTrait, Statement};
@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::harness::{APP, Kind, Phone, World};
 
 /// All rows of all tables as text.
-async fn dump(world: &World) -> String {
+pub async fn dump(world: &World) -> String {
     let db = world.ctx.db.read();
     let backend = db.get_database_backend();
     let tables = match backend {
@@ -101,14 +101,28 @@ async fn a_closed_account_leaves_nothing(#[values(Kind::Sqlite, Kind::Postgres)]
 async fn withdrawn_data_goes_and_the_person_stays(#[values(Kind::Sqlite, Kind::Postgres)] kind: Kind) {
     let Some(world) = World::new(kind).await else { return };
     let ann = world.phone("ann").await;
+    let code = world.wechat("/phone-code", json!({ "openid": ann.openid })).await["code"].clone();
+    let given = world.call(Method::POST, "/v1/me/phone", Some(&ann.access_token), Some(json!({ "code": code }))).await;
+    assert_eq!(given.status, 200, "{given:?}");
+    let user = async || user::Entity::find().one(world.ctx.db.read()).await.expect("a row").expect("a user");
+    let row = user().await;
+    assert!(row.phone.is_some() && row.phone_index.is_some() && row.phone_at.is_some());
+    let fields = json!({ "RevokeInfo": "13" });
+    let other = json!({ "event": "user_authorization_revoke", "openid": ann.openid, "fields": fields });
+    assert_eq!(world.wechat("/events", other).await["delivered"], true);
+    world.drain().await;
+    assert!(user().await.phone.is_some(), "another kind of data");
     let fields = json!({ "RevokeInfo": "8,13" });
     for event in ["user_authorization_revoke", "user_info_modified"] {
         let event = json!({ "event": event, "openid": ann.openid, "fields": fields });
         assert_eq!(world.wechat("/events", event).await["delivered"], true);
     }
     world.drain().await;
-    let entries = audit::Entity::find().all(world.ctx.db.read()).await.expect("entries");
-    assert_eq!(entries.len(), 1, "a modification is stored only");
+    let row = user().await;
+    assert_eq!((row.phone, row.phone_index, row.phone_at), (None, None, None));
+    let mut entries = audit::Entity::find().all(world.ctx.db.read()).await.expect("entries");
+    assert_eq!(entries.len(), 2, "a modification is stored only");
+    entries.retain(|entry| entry.detail["codes"].as_array().is_some_and(|codes| codes.len() == 2));
     assert_eq!(entries[0].action, "user.data_revoked");
     assert_eq!(entries[0].detail, json!({ "codes": ["8", "13"], "kinds": ["phone number", "location"] }));
     let me = world.call(Method::GET, "/v1/me/subscriptions", Some(&ann.access_token), None).await;

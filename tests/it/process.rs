@@ -15,16 +15,16 @@ use tokio::{
 
 use crate::{databases, harness::Kind};
 
-const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
-fn magpie(directory: &Path) -> Command {
+pub fn magpie(directory: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_magpie"));
     command.current_dir(directory).env_clear().kill_on_drop(true).stdin(Stdio::null());
     command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
     command
 }
 
-async fn output(mut command: Command) -> Output {
+pub async fn output(mut command: Command) -> Output {
     tokio::time::timeout(PATIENCE, command.output()).await.expect("it ends").expect("it runs")
 }
 
@@ -35,7 +35,7 @@ struct Dev {
     key: String,
 }
 
-async fn free_port() -> u16 {
+pub async fn free_port() -> u16 {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
     listener.local_addr().expect("an address").port()
 }
@@ -77,7 +77,7 @@ fn json(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|_| panic!("not JSON: {text}"))
 }
 
-async fn end(child: &mut Child, signal: &str) -> std::process::ExitStatus {
+pub async fn end(child: &mut Child, signal: &str) -> std::process::ExitStatus {
     let pid = child.id().expect("it runs").to_string();
     let killed = Command::new("kill").args([signal, &pid]).status().await.expect("kill runs");
     assert!(killed.success());

@@ -47,7 +47,7 @@ async fn messages(world: &World, openid: &str) -> Vec<Value> {
 }
 
 /// WeChat tells of an event of the service account.
-async fn told(world: &World, mut event: Value) {
+pub async fn told(world: &World, mut event: Value) {
     event["ToUserName"] = "gh_account".into();
     event["MsgType"] = "event".into();
     if event["CreateTime"].is_null() {
@@ -156,6 +156,46 @@ async fn an_unanswered_call_is_repeated_and_arrives_once(#[values(Kind::Sqlite, 
         told["attempts"].as_array().expect("attempts").iter().map(|a| a["outcome"].clone()).collect();
     assert_eq!(outcomes, ["unsure", "unsure", "accepted"], "{told}");
     assert_eq!(messages(&world, &ann).await.len(), 1);
+    world.finish().await;
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_replay_is_another_message_to_wechat(#[values(Kind::Sqlite, Kind::Postgres)] kind: Kind) {
+    let target = json!({ "miniprogram": { "app_id": "wxdemo0000000001", "page": "pages/order" } });
+    let Some(world) = ready(kind, target).await else { return };
+    let ann = follows(&world, "annsa", None).await;
+    let id = id_of(&send(&world, "42", &format!("openid:{SERVICE_ACCOUNT}/{ann}")).await).to_owned();
+    for replay in 1..=2 {
+        world.drain().await;
+        // WeChat took it and could not deliver it; the operator sends it again at once.
+        let message_id = story(&world, &id).await["message_id"].clone();
+        let failed = json!({ "Event": "TEMPLATESENDJOBFINISH", "FromUserName": ann, "MsgID": message_id,
+            "Status": "failed: system failed" });
+        told(&world, failed).await;
+        assert_eq!(world.state(&id).await, "failed");
+        let again = world.post(&format!("/v1/notifications/{id}/replay"), Value::Null).await;
+        assert_eq!(again.status, 200, "{again:?}");
+        world.drain().await;
+        assert_eq!(world.state(&id).await, "accepted");
+        let arrived = messages(&world, &ann).await;
+        assert_eq!(arrived.len(), replay + 1, "under the first id WeChat would have dropped it as a repeat");
+        assert_eq!(arrived[replay]["client_msg_id"], format!("{id}:replay_{replay}"));
+    }
+
+    // The Mini Program is no longer linked to the account: a fault of the account, not of the message.
+    let unlinked = json!({ "linked_mini_programs": [] });
+    let path = format!("/sandbox/apps/{SERVICE_ACCOUNT}");
+    assert!(world.sandbox_call(Method::PATCH, &path, Some(unlinked)).await.status.is_success());
+    let waits = send(&world, "43", &format!("openid:{SERVICE_ACCOUNT}/{ann}")).await;
+    world.drain().await;
+    assert_eq!(world.state(id_of(&waits)).await, "pending");
+    let app = world.get(&format!("/v1/apps/{SERVICE_ACCOUNT}")).await.body;
+    assert!(app["paused_because"].as_str().is_some_and(|because| because.contains("not linked")), "{app}");
+    let linked = json!({ "linked_mini_programs": null });
+    assert!(world.sandbox_call(Method::PATCH, &path, Some(linked)).await.status.is_success());
+    world.advance(Duration::from_secs(301)).await;
+    world.until(id_of(&waits), "accepted").await;
     world.finish().await;
 }
 

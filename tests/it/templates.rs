@@ -121,6 +121,11 @@ async fn a_changed_template_pauses_its_rules_and_says_so(#[values(Kind::Sqlite, 
     assert!(outcome["detail"].as_str().expect("a text").contains("amount4"));
     assert_eq!(world.credits(&ann).await, 1, "no credit is touched");
 
+    // The same fields on one line, as old templates have them.
+    change_content(&world, Some("{{character_string1.DATA}}的{{thing2.DATA}}于{{time3.DATA}}发货")).await;
+    sync().await;
+    assert_eq!(cause().await, Value::Null);
+
     // Deleted: the same.
     change_content(&world, None).await;
     sync().await;

@@ -250,13 +250,31 @@ async fn the_doctor_finds_what_is_wrong_and_says_how_to_mend_it(#[values(Kind::S
     write(&database.url, DEMO_SECRET, &callback);
     let (well, told) = doctor(directory.path(), &["doctor"]).await;
     assert!(well && !told.contains("FAIL"), "{told}");
-    for part in ["configuration", "database", "clock", "master key", "WeChat", "token", "templates", "callback"] {
+    for part in
+        ["configuration", "database", "clock", "master key", "WeChat", "token", "AppSecret", "templates", "callback"]
+    {
         assert!(told.lines().any(|line| line.starts_with("ok") && line.contains(part)), "{part}: {told}");
     }
+    assert!(told.contains("WeChat sees calls come from 127.0.0.1"), "{told}");
 
     write(&database.url, "0123456789abcdef0123456789abcdef", "");
     let (well, told) = doctor(directory.path(), &["doctor"]).await;
     assert!(!well && told.contains("copy the AppSecret") && told.contains("callback_token is missing"), "{told}");
+
+    // The white list guards the token endpoint only, so the login may fail by itself and the other way round.
+    let login = format!("{APP} AppSecret");
+    for (errcode, cure) in [(40125, "copy the AppSecret"), (40013, "letter case"), (40164, "IP white list")] {
+        let body = serde_json::json!({ "path": "/sns/jscode2session", "errcode": errcode });
+        let faults = format!("{}/sandbox/apps/{APP}/faults", sandbox.url());
+        #[expect(clippy::disallowed_methods, reason = "the stories speak HTTP themselves")]
+        let http = reqwest::Client::builder().no_proxy().build().expect("a client");
+        assert!(http.post(faults).json(&body).send().await.expect("an answer").status().is_success());
+        write(&database.url, DEMO_SECRET, &callback);
+        let (well, told) = doctor(directory.path(), &["doctor"]).await;
+        let line = told.lines().find(|line| line.contains(&login)).expect("a line of it");
+        assert!(!well && line.starts_with("FAIL") && line.contains(cure), "{told}");
+        assert!(!told.contains(DEMO_SECRET), "{told}");
+    }
 
     write("sqlite://empty.db", DEMO_SECRET, &callback);
     let (well, told) = doctor(directory.path(), &["doctor"]).await;

@@ -46,13 +46,16 @@ async fn the_table_is_public_and_tells_both_languages_and_who_should_act() {
 #[tokio::test]
 async fn every_kind_of_answer_to_a_login_has_its_outcome(#[values(Kind::Sqlite, Kind::Postgres)] kind: Kind) {
     let Some(world) = World::new(kind).await else { return };
-    let cases: [(Value, u16, &str); 8] = [
+    let cases: [(Value, u16, &str); 11] = [
         (json!({ "errcode": 40029 }), 400, "login_code_invalid"),
         (json!({ "body": "{\"errcode\":\"40029\",\"errmsg\":\"invalid code\"}" }), 400, "login_code_invalid"),
         (json!({ "errcode": 40125 }), 502, "wechat_app_error"),
         (json!({ "body": "<html>nginx</html>" }), 502, "wechat_bad_answer"),
         (json!({ "status": 502 }), 502, "wechat_bad_answer"),
         (json!({ "body": "{\"openid\":\"o1\",\"session_" }), 502, "wechat_bad_answer"),
+        (json!({ "body": "{\"openid\":\"\",\"session_key\":\"a\"}" }), 502, "wechat_bad_answer"),
+        (json!({ "body": "{\"openid\":\"o1\",\"session_key\":\" \"}" }), 502, "wechat_bad_answer"),
+        (json!({ "body": "{\"openid\":\"o\\u0000\",\"session_key\":\"a\"}" }), 502, "wechat_bad_answer"),
         (json!({ "errcode": 999_999 }), 422, "wechat_refused"),
         (json!({ "errcode": -1 }), 503, "wechat_busy"),
     ];
@@ -107,4 +110,22 @@ async fn every_kind_of_answer_to_a_message_has_its_outcome(#[values(Kind::Sqlite
         );
     }
     world.finish().await;
+}
+
+#[test]
+fn every_api_in_use_is_in_the_docs() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let docs = std::fs::read_to_string(root.join("docs/wechat-apis.md")).expect("the table of APIs");
+    let mut used = 0;
+    for file in std::fs::read_dir(root.join("src/wechat")).expect("a folder") {
+        let path = file.expect("a file").path();
+        let Ok(text) = std::fs::read_to_string(&path) else { continue };
+        let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+        let is_api = |text: &&str| ["/cgi-bin/", "/wxa", "/sns/"].iter().any(|start| text.starts_with(start));
+        for api in code.split('"').filter(is_api) {
+            used += 1;
+            assert!(docs.contains(&format!(" {api}`")), "{api} of {} is missing", path.display());
+        }
+    }
+    assert!(used >= 18, "{used}");
 }

@@ -1,0 +1,75 @@
+//! WeChat's host and its twin in another site: which one a call tries first.
+//!
+//! ```text
+//! first host ─ no connection ─▶ the twin, for this call and all others of a while
+//!      ▲                                   │ the while is over
+//!      └──── a connection ◀── one call tries the first host again
+//! ```
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use super::Error;
+use crate::{clock::Stopwatch, config::WeChat};
+
+#[derive(Clone, Debug)]
+pub(super) struct Hosts {
+    first: Host,
+    twin: Option<Host>,
+    rest_for: Duration,
+    /// Runs since the first host could not be reached, or was last tried.
+    resting: Arc<Mutex<Option<Stopwatch>>>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Host {
+    pub url: String,
+    is_first: bool,
+}
+
+impl Hosts {
+    pub(super) fn new(config: &WeChat) -> Self {
+        let twin = config.fallback_url().map(|url| Host { url: url.to_owned(), is_first: false });
+        let first = Host { url: config.base_url.clone(), is_first: true };
+        Self { first, twin, rest_for: config.fallback_for, resting: Arc::default() }
+    }
+
+    /// The host to try, and the other one for when no connection to it can be made.
+    pub(super) fn in_turn(&self) -> (&Host, Option<&Host>) {
+        match &self.twin {
+            Some(twin) if self.first_rests() => (twin, Some(&self.first)),
+            twin => (&self.first, twin.as_ref()),
+        }
+    }
+
+    /// Whether the first host is left alone. When its time is over the caller is the one that tries it, and the
+    /// others go on with the twin meanwhile.
+    fn first_rests(&self) -> bool {
+        let mut resting = self.resting.lock().unwrap_or_else(PoisonError::into_inner);
+        match *resting {
+            None => false,
+            Some(since) if since.elapsed() < self.rest_for => true,
+            Some(_) => {
+                *resting = Some(Stopwatch::start());
+                false
+            }
+        }
+    }
+
+    /// Remembers whether a connection could be made; what came over it says nothing about the host.
+    pub(super) fn note<T>(&self, host: &Host, answer: &Result<T, Error>) {
+        if !host.is_first || self.twin.is_none() {
+            return;
+        }
+        let reached = !matches!(answer, Err(Error::NotSent(_)));
+        let mut resting = self.resting.lock().unwrap_or_else(PoisonError::into_inner);
+        match (reached, resting.is_some()) {
+            (true, true) => tracing::info!(host = host.url, "wechat.host_back"),
+            (false, false) => tracing::warn!(host = host.url, "wechat.host_unreachable"),
+            _ => {}
+        }
+        *resting = (!reached).then(Stopwatch::start);
+    }
+}
