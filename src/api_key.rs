@@ -123,7 +123,7 @@ async fn insert(ctx: &Context, id: ApiKeyId, seed: &[u8; 32], wanted: &Wanted, a
         .try_insert()
         .exec_without_returning(&tx)
         .await?;
-    if matches!(inserted, TryInsertResult::Inserted(_)) {
+    if matches!(inserted, TryInsertResult::Inserted(1)) {
         revision::raise(&tx, Of::ApiKey).await?;
         let detail = json!({
             "key_id": id, "prefix": row.prefix, "scopes": wanted.scopes, "app_ids": wanted.app_ids,

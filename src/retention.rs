@@ -15,7 +15,7 @@
 use std::time::Duration;
 
 use entity::{
-    CallbackId, EventId, NotificationId, SessionId, Timestamp, attempt, audit, callback, event,
+    CallbackId, EventId, NotificationId, SessionId, Timestamp, attempt, audit, callback, event, event_name,
     notification::{self, State},
     receipt, session,
 };
@@ -91,9 +91,15 @@ async fn events(ctx: &Context, before: Timestamp) -> Result<u64, Error> {
             .column(notification::Column::EventId)
             .filter(notification::Column::EventId.is_in(old.iter().copied()))
             .into_query();
-        let unneeded =
-            event::Entity::delete_many().filter(Column::Id.is_in(old)).filter(Column::Id.not_in_subquery(needed));
-        gone += unneeded.exec(ctx.db.write()).await?.rows_affected;
+        let tx = ctx.db.begin().await?;
+        let unneeded = Condition::all().add(Column::Id.not_in_subquery(needed));
+        let ids: Vec<EventId> = chosen::<event::Entity, _>(&tx, Column::Id, &old, &unneeded).await?;
+        event_name::Entity::delete_many()
+            .filter(event_name::Column::EventId.is_in(ids.iter().copied()))
+            .exec(&tx)
+            .await?;
+        gone += event::Entity::delete_many().filter(Column::Id.is_in(ids)).exec(&tx).await?.rows_affected;
+        tx.commit().await?;
     }
     Ok(gone)
 }

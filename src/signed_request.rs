@@ -114,7 +114,7 @@ pub async fn begin(ctx: &Context, key_id: ApiKeyId, id: &str, body: &[u8]) -> Re
         .try_insert()
         .exec_without_returning(ctx.db.write())
         .await?;
-    if matches!(claimed, TryInsertResult::Inserted(_)) {
+    if matches!(claimed, TryInsertResult::Inserted(1)) {
         return Ok(None);
     }
     match find(ctx, key_id, id).await? {
@@ -170,4 +170,22 @@ async fn find(ctx: &Context, key_id: ApiKeyId, id: &str) -> Result<Option<row::M
 
 fn answered(row: row::Model) -> Option<Answered> {
     Some(Answered { status: row.status?, body: row.answer? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The example of the Standard Webhooks specification.
+    #[test]
+    fn the_public_example_matches() {
+        let secret = STANDARD.decode("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").expect("base64");
+        let tag = hmac_sha256(&secret, br#"msg_p5jXN8AQM9LWM0D4loKWxJek.1614265330.{"test": 2432232314}"#);
+        let signature = "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=";
+        assert!(matches(&tag, signature));
+        assert!(matches(&tag, &format!("v1,AAAA v1a,AAAA {signature}")));
+        assert!(!matches(&tag, &signature.replace("v1,g", "v1,h")));
+        assert!(!matches(&tag, &signature.replace("v1,", "v2,")));
+        assert!(!matches(&tag, ""));
+    }
 }
