@@ -36,15 +36,16 @@ struct Limiters {
     events_per_key: OnceLock<Option<Keyed>>,
 }
 
-/// Logins, by the caller's address and by the app.
-pub fn login(ctx: &Context, request: &Request, app_id: &str) -> Result<(), Failure> {
+/// Logins, by the caller's address, which it gives, and by the app.
+pub fn login(ctx: &Context, request: &Request, app_id: &str) -> Result<String, Failure> {
+    let address = client(ctx, request);
     let (limiters, limits) = (ctx.memory::<Limiters>(), &ctx.config.limits);
-    check(&limiters.login_per_ip, "login-per-address", limits.login_per_ip, &client(ctx, request))?;
+    check(&limiters.login_per_ip, "login-per-address", limits.login_per_ip, &address)?;
     // An app that is none takes no room.
-    if ctx.app(app_id).is_none() {
-        return Ok(());
+    if ctx.app(app_id).is_some() {
+        check(&limiters.login_per_app, "login-per-app", limits.login_per_app, app_id)?;
     }
-    check(&limiters.login_per_app, "login-per-app", limits.login_per_app, app_id)
+    Ok(address)
 }
 
 /// What a signed-in user asks.

@@ -133,6 +133,11 @@ impl World {
         address
     }
 
+    /// The configuration of a node on the same database with these master keys.
+    pub fn configuration_with(&self, master_keys: &str) -> String {
+        configuration(&self.database.url, &self.sandbox.url(), &self.extra_config).replace(MASTER_KEY, master_keys)
+    }
+
     pub fn second_context(&self) -> &Context {
         &self.nodes[1].ctx
     }
