@@ -12,7 +12,7 @@ mod plan;
 pub mod unreached;
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -56,6 +56,9 @@ pub struct Incoming {
     /// References to the recipients, in the event's order.
     pub to: Vec<String>,
     pub data: Json,
+    /// The only apps whose rules apply: those of the key that tells it. It is no part of what is told.
+    #[serde(skip)]
+    pub app_ids: Option<Vec<String>>,
 }
 
 /// What became of an event for one rule and recipient.
@@ -276,21 +279,51 @@ pub struct Progress {
     pub states: Vec<(State, i64)>,
 }
 
+/// An event with its progress, as far as it is about these apps (None for all): there is no event of
+/// which nothing is.
+pub async fn get_in(ctx: &Context, app_ids: Option<&[String]>, id: EventId) -> Result<Progress, Error> {
+    let mut progress = get(ctx, id).await?;
+    let Some(app_ids) = app_ids else { return Ok(progress) };
+    let rules: HashSet<RuleId> = entity::rule::Entity::find()
+        .select_only()
+        .column(entity::rule::Column::Id)
+        .filter(entity::rule::Column::AppId.is_in(app_ids))
+        .into_tuple()
+        .all(ctx.db.read())
+        .await?
+        .into_iter()
+        .collect();
+    progress.outcomes.retain(|outcome| rules.contains(&outcome.rule_id));
+    if progress.outcomes.is_empty() {
+        return Err(Error::new(Code::NotFound).detail(format!("There is no event {id}.")));
+    }
+    let mut states: Vec<_> = progress.outcomes.iter().filter_map(|outcome| outcome.id).collect();
+    states.sort_unstable();
+    states.dedup();
+    progress.states = states_of(ctx, notification::Column::Id.is_in(states)).await?;
+    Ok(progress)
+}
+
 /// An event with its progress.
 pub async fn get(ctx: &Context, id: EventId) -> Result<Progress, Error> {
     let db = ctx.db.read();
     let row = row::Entity::find_by_id(id).one(db).await?;
     let row = row.ok_or_else(|| Error::new(Code::NotFound).detail(format!("There is no event {id}.")))?;
+    let states = states_of(ctx, notification::Column::EventId.eq(id)).await?;
+    let outcomes = serde_json::from_value(row.outcomes.clone());
+    let outcomes = outcomes.map_err(|error| Error::new(Code::Internal).because(error))?;
+    Ok(Progress { row, outcomes, states })
+}
+
+async fn states_of(ctx: &Context, of: sea_orm::sea_query::SimpleExpr) -> Result<Vec<(State, i64)>, Error> {
     let states = notification::Entity::find()
         .select_only()
         .column(notification::Column::State)
         .column_as(notification::Column::Id.count(), "count")
-        .filter(notification::Column::EventId.eq(id))
+        .filter(of)
         .group_by(notification::Column::State)
         .into_tuple()
-        .all(db)
+        .all(ctx.db.read())
         .await?;
-    let outcomes = serde_json::from_value(row.outcomes.clone());
-    let outcomes = outcomes.map_err(|error| Error::new(Code::Internal).because(error))?;
-    Ok(Progress { row, outcomes, states })
+    Ok(states)
 }

@@ -1,6 +1,8 @@
 //! Users: one person each, whatever the number of apps. A unionid joins the identities of a person.
 
+pub mod ban;
 pub mod erase;
+pub mod export;
 pub mod lookup;
 
 use entity::{IdentityId, Timestamp, UserId, identity, notification, session, user};
@@ -42,6 +44,8 @@ fn new_user(id: UserId, now: Timestamp) -> user::ActiveModel {
         phone: Set(None),
         phone_index: Set(None),
         phone_at: Set(None),
+        banned_at: Set(None),
+        banned_because: Set(None),
         created_at: Set(now),
         updated_at: Set(now),
     }
@@ -219,6 +223,9 @@ async fn merge(
     let younger = user::Entity::find_by_id(from).one(tx).await?;
     if let Some(younger) = &younger {
         phone::carry_over(tx, &ctx.keys, younger, into).await?;
+    }
+    if let Some(younger) = &younger {
+        ban::carry_over(tx, younger, into, now).await?;
     }
     let external_id = younger.and_then(|user| user.external_id);
     user::Entity::update_many()

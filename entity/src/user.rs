@@ -22,6 +22,10 @@ pub struct Model {
     pub phone_index: Option<Vec<u8>>,
     /// When WeChat told the phone number.
     pub phone_at: Option<Timestamp>,
+    /// Since when the person may not log in.
+    pub banned_at: Option<Timestamp>,
+    #[sea_orm(column_type = "Text", nullable)]
+    pub banned_because: Option<String>,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
     #[sea_orm(has_many)]

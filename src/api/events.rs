@@ -18,7 +18,7 @@ use super::{
     body::Body,
     object::{Reason, State},
     page,
-    principal::Key,
+    principal::{Key, Sender},
     problem::Failure,
     rate_limit, request,
     time::Time,
@@ -171,15 +171,23 @@ impl EventsApi {
     ///
     /// The rules for the event's type decide who gets which message. `source` and `id` together name the event:
     /// sending it again is safe and answered as `duplicate`; another body under the same name is refused (422).
-    /// Needs `events:write`.
+    /// A signed request (Standard Webhooks) stands for a key. A key for some apps only sets off the rules of these
+    /// apps. Needs `events:write`.
     #[oai(path = "/", method = "post", operation_id = "accept_event")]
-    async fn accept(&self, Data(ctx): Data<&Context>, key: Key, body: EventBody) -> Result<EventResponse, Failure> {
+    async fn accept(
+        &self,
+        Data(ctx): Data<&Context>,
+        sender: Sender,
+        body: EventBody,
+    ) -> Result<EventResponse, Failure> {
+        let key = sender.into_key();
         key.require("events:write")?;
         rate_limit::events(ctx, &key.0.prefix)?;
-        let incoming = match body {
+        let mut incoming = match body {
             EventBody::Plain(event) => plain(event.0),
             EventBody::CloudEvent(event) => cloud_event(event.0)?,
         };
+        incoming.app_ids = key.apps();
         let accepted = event::accept(ctx, vec![incoming]).await.pop();
         let accepted = accepted.unwrap_or_else(|| Err(Error::new(Code::Internal)))?;
         Ok(EventResponse::Accepted(Json(answer(accepted))))
@@ -198,7 +206,7 @@ impl EventsApi {
     ) -> Result<Json<EventProgress>, Failure> {
         key.require("events:read")?;
         let id: EventId = page::id(&event_id.0, "event")?;
-        let progress = event::get(ctx, id).await?;
+        let progress = event::get_in(ctx, key.apps().as_deref(), id).await?;
         let rows::Model { id, source, source_id, event_type, time, data, created_at, .. } = progress.row;
         let word = |state: State| poem_openapi::types::ToJSON::to_json_string(&state).trim_matches('"').to_owned();
         Ok(Json(EventProgress {
@@ -228,6 +236,7 @@ fn plain(event: PlainEvent) -> Incoming {
             None => Vec::new(),
         },
         data: event.data.map_or(Value::Null, |data| data.0),
+        app_ids: None,
     }
 }
 
@@ -246,6 +255,7 @@ fn cloud_event(event: CloudEvent) -> Result<Incoming, Error> {
         subject: event.subject,
         to: event.to.map(|to| split_recipients(&to)).unwrap_or_default(),
         data: event.data.map_or(Value::Null, |data| data.0),
+        app_ids: None,
     })
 }
 

@@ -87,13 +87,17 @@ impl NotificationsApi {
         /// `next_cursor` of the page before.
         cursor: Query<Option<String>>,
     ) -> Result<Json<NotificationList>, Failure> {
-        key.require("notifications:read")?;
+        match &app_id.0 {
+            Some(app_id) => key.require_in("notifications:read", app_id)?,
+            None => key.require("notifications:read")?,
+        }
         let page = Page::<NotificationId>::parse(limit.0, cursor.0)?;
         let filter = Filter {
             state: state.0.map(Into::into),
             reason: reason.0.map(Into::into),
             user_id: page::filter_id("user_id", user_id.0)?,
             app_id: app_id.0,
+            app_ids: key.apps(),
             template_id: template_id.0,
             event_id: page::filter_id("event_id", event_id.0)?,
             created_after: created_after.0.map(|time| time.0),
@@ -117,6 +121,7 @@ impl NotificationsApi {
     ) -> Result<Json<NotificationStory>, Failure> {
         key.require("notifications:read")?;
         let story = notification::get(ctx, page::id(&notification_id.0, "notification")?).await?;
+        key.sees(&story.row.app_id, format_args!("notification {}", notification_id.0))?;
         let timeline = timeline(&story);
         Ok(Json(NotificationStory {
             notification: story.row.into(),
@@ -137,7 +142,7 @@ impl NotificationsApi {
         notification_id: Path<String>,
     ) -> Result<Json<Notification>, Failure> {
         key.require("notifications:write")?;
-        Ok(Json(act::cancel(ctx, page::id(&notification_id.0, "notification")?).await?.into()))
+        Ok(Json(act::cancel(ctx, seen(ctx, &key, &notification_id.0).await?).await?.into()))
     }
 
     /// Send a message that failed, expired or was cancelled once more
@@ -152,8 +157,17 @@ impl NotificationsApi {
         notification_id: Path<String>,
     ) -> Result<Json<Notification>, Failure> {
         key.require("notifications:write")?;
-        Ok(Json(act::replay(ctx, page::id(&notification_id.0, "notification")?).await?.into()))
+        Ok(Json(act::replay(ctx, seen(ctx, &key, &notification_id.0).await?).await?.into()))
     }
+}
+
+/// The id, if it is of an app that the key may use.
+async fn seen(ctx: &Context, key: &Key, id: &str) -> Result<NotificationId, Failure> {
+    let parsed = page::id(id, "notification")?;
+    if key.apps().is_some() {
+        key.sees(&notification::get(ctx, parsed).await?.row.app_id, format_args!("notification {id}"))?;
+    }
+    Ok(parsed)
 }
 
 fn attempt_of(row: attempt::Model) -> Attempt {

@@ -175,10 +175,16 @@ impl<'a> Applied<'a> {
     }
 }
 
+/// A key for some apps only reaches nobody in the others.
+fn concerns(rule: &CompiledRule, event: &Incoming) -> bool {
+    rule.row.event_type == event.event_type
+        && event.app_ids.as_ref().is_none_or(|app_ids| app_ids.contains(&rule.row.app_id))
+}
+
 fn apply<'a>(rules: &'a [CompiledRule], events: &[(EventId, &Incoming)]) -> Vec<Applied<'a>> {
     let mut applied = Vec::new();
     for (index, (_, event)) in events.iter().enumerate() {
-        let of_type: Vec<_> = rules.iter().filter(|rule| rule.row.event_type == event.event_type).collect();
+        let of_type: Vec<_> = rules.iter().filter(|rule| concerns(rule, event)).collect();
         if of_type.is_empty() {
             continue;
         }

@@ -144,6 +144,11 @@ impl World {
         tokio::spawn(Box::pin(worker::run(self.ctx.clone(), self.ctx.stop.clone())))
     }
 
+    /// The configuration of a node on the same database with these master keys.
+    pub fn configuration_with(&self, master_keys: &str) -> String {
+        configuration(&self.database.url, &self.sandbox.url(), &self.extra_config).replace(MASTER_KEY, master_keys)
+    }
+
     pub fn second_context(&self) -> &Context {
         &self.nodes[1].ctx
     }
@@ -341,7 +346,7 @@ impl Drop for World {
 }
 
 impl Answer {
-    async fn read(response: reqwest::Response) -> Self {
+    pub async fn read(response: reqwest::Response) -> Self {
         let (status, headers) = (response.status(), response.headers().clone());
         let text = response.text().await.expect("a body");
         let body = serde_json::from_str(&text).unwrap_or(Value::Null);

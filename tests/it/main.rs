@@ -1,5 +1,6 @@
 //! The one integration test binary: stories through the public door, on SQLite and PostgreSQL alike.
 
+mod authorisation;
 mod callbacks;
 mod consent;
 mod databases;
@@ -14,16 +15,24 @@ mod hostile;
 mod hosts;
 mod house;
 mod indexes;
+mod keys;
+mod leaks;
+mod limits;
 mod login;
+mod master_key;
 mod migrations;
 mod operation;
 mod privacy;
+mod privacy_requests;
 mod process;
 mod quirks;
 mod reload;
+mod retention;
 mod rids;
 mod secure_pushes;
 mod service_account;
+mod sessions;
+mod signed;
 mod surface;
 mod templates;
 mod token_budget;
