@@ -132,18 +132,34 @@ pub async fn zero(
     proof: (Source, Option<NotificationId>),
     now: Timestamp,
 ) -> Result<i32, Error> {
-    let balances = lock(tx, std::iter::once((identity_id, template_id))).await?;
-    let left: i32 = balances.values().map(|(row, _)| row.credits).sum();
-    if left > 0 {
-        change(tx, identity_id, template_id, -left, now).await?;
+    zero_all(tx, &[(identity_id, template_id, proof.1)], proof.0, now).await
+}
+
+/// Nothing is left of several balances, each with the message that found out.
+pub async fn zero_all(
+    tx: &DatabaseTransaction,
+    of: &[(IdentityId, &str, Option<NotificationId>)],
+    source: Source,
+    now: Timestamp,
+) -> Result<i32, Error> {
+    let mut balances = lock(tx, of.iter().map(|(identity_id, template_id, _)| (*identity_id, *template_id))).await?;
+    let (mut entries, mut deltas, mut taken) = (Vec::new(), Vec::new(), 0);
+    for (identity_id, template_id, notification_id) in of {
+        // The second of two messages finds nothing left.
+        let balance = balances.get_mut(&(*identity_id, (*template_id).to_owned()));
+        let left = balance.map_or(0, |(row, _)| std::mem::take(&mut row.credits));
+        if left > 0 {
+            deltas.push((*identity_id, *template_id, -left));
+            taken += left;
+        }
+        entries.push(entry::ActiveModel {
+            notification_id: Set(*notification_id),
+            ..entry_of(*identity_id, template_id, (Kind::Zeroed, -left, source), now)
+        });
     }
-    let (source, notification_id) = proof;
-    let zeroed = entry::ActiveModel {
-        notification_id: Set(notification_id),
-        ..entry_of(identity_id, template_id, (Kind::Zeroed, -left, source), now)
-    };
-    write(tx, vec![zeroed]).await?;
-    Ok(left)
+    change_all(tx, deltas.into_iter(), now).await?;
+    write(tx, entries).await?;
+    Ok(taken)
 }
 
 /// The balances of an identity, most recently changed first.

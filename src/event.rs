@@ -33,7 +33,7 @@ use crate::{
     database::rows::{padded, portions},
     error::{Code, Error, FieldError},
     group::{Group, Limits},
-    notification::claim::begin_attempts,
+    notification::{claim::begin_attempts, draft::inserted},
     pause, revision, rule,
     secret::sha256,
 };
@@ -197,8 +197,7 @@ async fn insert_notifications(
     let rows: Vec<_> = planned.plans.iter_mut().flat_map(|plan| std::mem::take(&mut plan.notifications)).collect();
     let begun = rows.iter().filter(|row| row.state == State::Sending).map(|row| (row.id, row.attempt_number)).collect();
     for portion in portions(rows, NOTIFICATIONS_A_STATEMENT) {
-        let rows = portion.into_iter().map(IntoActiveModel::into_active_model);
-        notification::Entity::insert_many(rows).exec_without_returning(tx).await?;
+        notification::Entity::insert_many(inserted(portion)).exec_without_returning(tx).await?;
     }
     begin_attempts(tx, begun, now).await
 }

@@ -150,7 +150,7 @@ async fn changed(tx: &DatabaseTransaction, stored: &row::Model, push: &Push, now
         let template_id = entry.template_id.as_str();
         let id = ConsentId(nth(stored.id, place));
         if withdrawal::withdraw(tx, &Withdrawal { id, identity_id, template_id, said_at }, now).await? {
-            settle::stop_others(tx, identity_id, template_id, now).await?;
+            settle::stop_others(tx, std::iter::once((identity_id, template_id)), now).await?;
         }
     }
     Ok(())

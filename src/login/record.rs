@@ -10,6 +10,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use entity::{IdentityId, Timestamp, identity, session, user};
 use sea_orm::{
+    ActiveValue::NotSet,
     ColumnTrait, ConnectionTrait, DatabaseTransaction, DbBackend, EntityTrait, IntoActiveModel, QueryFilter,
     QuerySelect,
     sea_query::{Expr, ExprTrait, LockType},
@@ -85,7 +86,11 @@ pub(super) async fn record(ctx: &Context, logins: &[Arc<NewLogin>]) -> Result<Ve
         .collect();
     let rows: Vec<_> = sessions.iter().filter_map(|made| Some(made.as_ref().ok()?.0.clone())).collect();
     for portion in portions(rows, logins.len()) {
-        let rows = portion.into_iter().map(IntoActiveModel::into_active_model);
+        let rows = portion.into_iter().map(|row| session::ActiveModel {
+            revoked_at: NotSet,
+            revoked_because: NotSet,
+            ..row.into_active_model()
+        });
         session::Entity::insert_many(rows).exec_without_returning(&tx).await?;
     }
     tx.commit().await?;

@@ -4,8 +4,8 @@
 use entity::{NotificationId, Timestamp, attempt, notification as row, notification::State};
 use sea_orm::{
     ActiveValue::Set,
-    ColumnTrait, DatabaseTransaction, DbBackend, EntityTrait, ExprTrait, IntoActiveModel, QueryFilter, QueryOrder,
-    QuerySelect, QueryTrait, Statement,
+    ColumnTrait, DatabaseTransaction, DbBackend, EntityTrait, ExprTrait, QueryFilter, QueryOrder, QuerySelect,
+    QueryTrait, Statement,
     sea_query::{Alias, Condition, Expr, Query},
 };
 use uuid::Uuid;
@@ -244,18 +244,11 @@ pub async fn begin_attempts(
     now: Timestamp,
 ) -> Result<(), Error> {
     for portion in portions(calls, BATCH) {
-        let started = portion.into_iter().map(|(notification_id, number)| {
-            attempt::Model {
-                notification_id,
-                number,
-                started_at: now,
-                duration_ms: None,
-                outcome: None,
-                errcode: None,
-                errmsg: None,
-                rid: None,
-            }
-            .into_active_model()
+        let started = portion.into_iter().map(|(notification_id, number)| attempt::ActiveModel {
+            notification_id: Set(notification_id),
+            number: Set(number),
+            started_at: Set(now),
+            ..Default::default()
         });
         attempt::Entity::insert_many(started).exec_without_returning(tx).await?;
     }

@@ -7,6 +7,7 @@ use entity::{
     notification::{self, Credit, FieldValues, Reason, State},
     rule,
 };
+use sea_orm::{ActiveValue::NotSet, IntoActiveModel};
 
 /// What decides the life of a new notification.
 pub struct Draft<'a> {
@@ -61,4 +62,23 @@ pub fn draft(of: Draft<'_>) -> notification::Model {
         delivered_at: None,
         finished_at: left.then_some(of.now),
     }
+}
+
+/// Rows as they are inserted. What no new row has is left out: each bound value costs both sides.
+pub fn inserted(rows: Vec<notification::Model>) -> Vec<notification::ActiveModel> {
+    let none = |empty: fn(&notification::Model) -> bool| rows.iter().all(empty);
+    let without_link = none(|row| row.url.is_none() && row.miniprogram.is_none());
+    let without_end = none(|row| row.reason.is_none() && row.detail.is_none() && row.finished_at.is_none());
+    let insert = |row: notification::Model| {
+        let mut row = row.into_active_model();
+        (row.message_id, row.sent_at, row.delivered_at) = (NotSet, NotSet, NotSet);
+        if without_link {
+            (row.url, row.miniprogram) = (NotSet, NotSet);
+        }
+        if without_end {
+            (row.reason, row.detail, row.finished_at) = (NotSet, NotSet, NotSet);
+        }
+        row
+    };
+    rows.into_iter().map(insert).collect()
 }

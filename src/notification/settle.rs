@@ -17,7 +17,13 @@ use sea_orm::{
 };
 
 use super::state::{Came, CreditEffect, Hold, Next, Pause, after_call};
-use crate::{app_account, consent, context::Context, database::rows::Rows, error::Error, receipt, template};
+use crate::{
+    app_account, consent,
+    context::Context,
+    database::rows::{Rows, padded},
+    error::Error,
+    receipt, template,
+};
 
 /// A call that ended.
 #[derive(Debug)]
@@ -59,9 +65,10 @@ pub async fn settle(ctx: &Context, settlements: &[&Settlement]) -> Result<Vec<Op
         results.push(Some(next));
     }
     consent::give_back(&tx, &returned, now).await?;
-    for row in zeroed {
-        consent::zero(&tx, row.identity_id, &row.template_id, (Source::Answer, Some(row.id)), now).await?;
-        stop_others(&tx, row.identity_id, &row.template_id, now).await?;
+    let told: Vec<_> = zeroed.iter().map(|row| (row.identity_id, row.template_id.as_str(), Some(row.id))).collect();
+    if !told.is_empty() {
+        consent::zero_all(&tx, &told, Source::Answer, now).await?;
+        stop_others(&tx, told.iter().map(|(identity_id, template_id, _)| (*identity_id, *template_id)), now).await?;
     }
     for ((app_id, template_id), (pause, because)) in pauses {
         match (pause, template_id) {
@@ -162,15 +169,19 @@ async fn write_attempts(
     Ok(())
 }
 
-/// The user takes no more of this template, so what waits to be sent does not go either.
-pub async fn stop_others(
+/// These users take no more of these templates, so what waits to be sent does not go either.
+pub async fn stop_others<'a>(
     tx: &DatabaseTransaction,
-    identity_id: IdentityId,
-    template_id: &str,
+    of: impl Iterator<Item = (IdentityId, &'a str)>,
     now: Timestamp,
 ) -> Result<(), Error> {
-    for (policy, state, finished_at) in
-        [(NoCredit::Fail, State::Failed, Some(now)), (NoCredit::Wait, State::Waiting, None)]
+    let mut by_template: BTreeMap<&str, Vec<IdentityId>> = BTreeMap::new();
+    for (identity_id, template_id) in of {
+        by_template.entry(template_id).or_default().push(identity_id);
+    }
+    let policies = [(NoCredit::Fail, State::Failed, Some(now)), (NoCredit::Wait, State::Waiting, None)];
+    for ((template_id, identities), (policy, state, finished_at)) in
+        by_template.iter().flat_map(|each| policies.map(|policy| (each, policy)))
     {
         row::Entity::update_many()
             .set(row::ActiveModel {
@@ -180,8 +191,9 @@ pub async fn stop_others(
                 finished_at: Set(finished_at),
                 ..Default::default()
             })
-            .filter(row::Column::IdentityId.eq(identity_id))
-            .filter(row::Column::TemplateId.eq(template_id))
+            .filter(row::Column::IdentityId.is_in(padded(identities.iter().copied())))
+            .filter(row::Column::TemplateId.eq(*template_id))
+            // Bound, so that the index of the identities is taken, not one of all that is pending.
             .filter(row::Column::State.eq(State::Pending))
             .filter(row::Column::NoCredit.eq(policy))
             .exec(tx)

@@ -9,7 +9,8 @@ use entity::{
 };
 use sea_orm::{
     ActiveValue::Set,
-    ColumnTrait, ConnectionTrait, DatabaseTransaction, DbBackend, EntityTrait, QueryFilter, QuerySelect, Select,
+    ColumnTrait, ConnectionTrait, DatabaseTransaction, DbBackend, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
+    Select,
     sea_query::{Expr, ExprTrait, LockBehavior, LockType},
 };
 
@@ -43,8 +44,10 @@ pub async fn next(ctx: &Context) -> Result<Option<Timestamp>, Error> {
     {
         let first = row::Entity::find()
             .select_only()
-            .column_as(Expr::col(column).min(), "first")
+            .column(column)
             .filter(in_state(states))
+            .order_by_asc(column)
+            .limit(1)
             .into_tuple::<Option<Timestamp>>()
             .one(ctx.db.read())
             .await?;

@@ -36,6 +36,13 @@ pub async fn create(kind: Kind) -> Option<TestDatabase> {
     }
 }
 
+/// An empty database on a PostgreSQL server of its own, which a story may crash; None where the programs are
+/// missing.
+pub async fn server_alone() -> Option<TestDatabase> {
+    let server = throwaway::Throwaway::start().await.ok()?;
+    Some(TestDatabase { url: server.url.clone(), _keeper: Box::new(server) })
+}
+
 async fn sqlite() -> TestDatabase {
     static MIGRATED: OnceCell<Vec<u8>> = OnceCell::const_new();
     let (folder, url) = sqlite_folder();

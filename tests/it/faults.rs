@@ -8,7 +8,10 @@ use rstest::rstest;
 use sea_orm::{ConnectionTrait, Database};
 use serde_json::json;
 
-use crate::{databases::Kind, fleet::Fleet};
+use crate::{
+    databases::{self, Kind},
+    fleet::Fleet,
+};
 
 /// Short times, so that what was under way is decided within the story.
 const QUICK: &str = "[delivery]\nrequest_timeout = \"2s\"\nlease = \"4s\"\nunsure_deadline = \"5s\"\n";
@@ -155,6 +158,37 @@ async fn connections_to_the_database_are_cut_again_and_again() {
 }
 
 #[tokio::test]
+async fn postgresql_crashes_and_comes_back() {
+    let Some(database) = databases::server_alone().await else { return };
+    // The tests' servers do not wait for the disk; what they promise must survive here.
+    let admin = Database::connect(&database.url).await.expect("a connection");
+    admin.execute_unprepared("ALTER DATABASE postgres SET synchronous_commit = on").await.expect("it waits");
+    admin.close().await.expect("the end");
+    let mut fleet = Fleet::on(database, QUICK).await;
+    let node = fleet.start(&[]).await;
+    let people = fleet.people(node, 100, 4).await;
+    let mut accepted = 0;
+    for number in 0..4 {
+        let (told, ()) = tokio::join!(fleet.order_of(&people, number), crash(&fleet.database.url));
+        accepted += told;
+    }
+    fleet.settle(node).await;
+    let account = fleet.account(node).await;
+    account.balances(accepted);
+    assert_eq!(accepted, 400);
+    fleet.end(node, "-TERM").await;
+}
+
+/// Kills one of its processes the hard way: PostgreSQL then ends all others, recovers and starts anew.
+async fn crash(url: &str) {
+    tokio::time::sleep(Duration::from_millis(40)).await;
+    let Ok(admin) = Database::connect(url).await else { return };
+    let kill =
+        "DO $do$ BEGIN EXECUTE format('COPY (SELECT 1) TO PROGRAM %L', 'kill -9 ' || pg_backend_pid()); END $do$";
+    assert!(admin.execute_unprepared(kill).await.is_err(), "nobody lives to answer");
+}
+
+#[tokio::test]
 async fn a_full_disk_refuses_events_and_loses_none() {
     let Some(mut fleet) = Fleet::new(Kind::Sqlite, QUICK).await else { return };
     let node = fleet.start(&[]).await;
@@ -190,4 +224,90 @@ async fn a_full_disk_refuses_events_and_loses_none() {
     let node = fleet.start(&[]).await;
     fleet.account(node).await.balances(240);
     assert!(accepted < 240);
+}
+
+/// A message of the app with this number, to its demo user; gives the time until it arrived.
+async fn arrives_in(fleet: &Fleet, node: usize, person: &[String], number: usize, before: usize) -> Duration {
+    let began = magpie::clock::Stopwatch::start();
+    assert_eq!(fleet.try_order(node, person, number).await, Some(202));
+    until_arrived(fleet, before + 1).await;
+    began.elapsed()
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_failing_wechat_is_left_alone_and_the_backlog_goes_out_evenly(
+    #[values(Kind::Sqlite, Kind::Postgres)] kind: Kind,
+) {
+    let delivery = format!("{QUICK}back_off_initial = \"100ms\"\nback_off_max = \"500ms\"\nmax_attempts = 100\n");
+    let Some(mut fleet) = Fleet::new(kind, &delivery).await else { return };
+    let node = fleet.start(&[]).await;
+    let people = fleet.people(node, 300, 1).await;
+    let busy = json!({ "path": "/cgi-bin/message/subscribe/send", "times": 0, "errcode": -1 });
+    fleet.wechat(Method::POST, "/faults", Some(busy)).await;
+    let mut accepted = 0;
+    for some in people.chunks(100) {
+        accepted += fleet.order_of(some, 1).await;
+    }
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    let calls = fleet.calls_of("/cgi-bin/message/subscribe/send").await;
+    // Each message would be tried about eight times in four seconds without the breaker.
+    assert!(calls < 600, "{calls} calls are a storm");
+    fleet.wechat(Method::DELETE, "/faults", None).await;
+    fleet.settle(node).await;
+    let account = fleet.account(node).await;
+    account.balances(accepted);
+    assert_eq!(account.of("accepted"), 300, "{account:?}");
+}
+
+#[tokio::test]
+async fn a_message_to_an_idle_node_is_on_its_way_at_once() {
+    let Some(mut fleet) = Fleet::new(Kind::Sqlite, QUICK).await else { return };
+    let node = fleet.start(&[]).await;
+    let person = fleet.people(node, 1, 5).await;
+    for number in 0..5 {
+        // A debug build on a busy machine; the benchmark measures the real thing.
+        let span = arrives_in(&fleet, node, &person, number, number).await;
+        assert!(span < Duration::from_secs(1), "{span:?}: it waited for a period");
+    }
+}
+
+#[rstest]
+#[tokio::test]
+async fn an_orderly_stop_leaves_nothing_under_way_and_a_second_signal_ends_at_once(
+    #[values(Kind::Sqlite, Kind::Postgres)] kind: Kind,
+) {
+    let Some(mut fleet) = Fleet::new(kind, QUICK).await else { return };
+    let node = fleet.start(&[]).await;
+    let people = fleet.people(node, 100, 2).await;
+    let slow = json!({ "path": "/cgi-bin/message/subscribe/send", "times": 0, "delay_ms": 700 });
+    fleet.wechat(Method::POST, "/faults", Some(slow)).await;
+    let mut accepted = fleet.order_of(&people, 1).await;
+    assert!(fleet.end(node, "-TERM").await.success());
+    let node = fleet.start(&[]).await;
+    let account = fleet.account(node).await;
+    assert_eq!((account.of("sending"), account.of("unsure")), (0, 0), "{account:?}");
+    fleet.settle(node).await;
+    accepted += fleet.order_of(&people, 2).await;
+    fleet.signal(node, "-TERM").await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(fleet.end(node, "-TERM").await.code(), Some(130), "at once");
+    let node = fleet.start(&[]).await;
+    fleet.settle(node).await;
+    let account = fleet.account(node).await;
+    account.balances(accepted);
+    assert_eq!(account.of("accepted") + account.of("failed(unknown_outcome)"), 200, "{account:?}");
+}
+
+#[tokio::test]
+async fn a_node_whose_clock_is_wrong_follows_the_databases() {
+    let Some(world) = crate::harness::World::new(Kind::Postgres).await else { return };
+    let wrong = magpie::clock::Clock::system();
+    wrong.agree_with(wrong.now() + Duration::from_hours(1));
+    let skewed = wrong.now();
+    let ctx = world.context_with(wrong).await;
+    let away = skewed.since(ctx.clock.now());
+    assert!(away > Duration::from_mins(59), "it still goes by its own clock: {away:?}");
+    ctx.db.close().await.expect("the end");
+    world.finish().await;
 }

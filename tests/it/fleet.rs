@@ -71,7 +71,11 @@ impl Account {
 impl Fleet {
     /// No node yet. `configuration` holds whole tables, such as `[delivery]`.
     pub async fn new(kind: Kind, configuration: &str) -> Option<Self> {
-        let database = databases::create(kind).await?;
+        Some(Self::on(databases::create(kind).await?, configuration).await)
+    }
+
+    /// On this database.
+    pub async fn on(database: TestDatabase, configuration: &str) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let listen = "127.0.0.1:0".parse().expect("an address");
         let sandbox = wechat_sandbox::Config { listen, apps: vec![demo_app()], state_file: None };
@@ -94,7 +98,7 @@ impl Fleet {
         let printed = String::from_utf8(made.expect("it runs").stdout).expect("text");
         let key = printed.lines().find_map(|line| line.strip_prefix("key:")).unwrap_or_else(|| panic!("{printed}"));
         key.trim().clone_into(&mut fleet.door.key);
-        Some(fleet)
+        fleet
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
@@ -179,6 +183,11 @@ impl Fleet {
     pub async fn arrived(&self) -> usize {
         let messages = self.wechat(Method::GET, "/messages", None).await;
         messages["messages"].as_array().map_or(0, Vec::len)
+    }
+
+    /// How often WeChat's API at this path was called.
+    pub async fn calls_of(&self, path: &str) -> i64 {
+        self.wechat(Method::GET, "/calls", None).await["by_path"][path].as_i64().unwrap_or(0)
     }
 
     /// People who agreed to so many messages each, through a node's front door; and the rule.

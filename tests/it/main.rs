@@ -7,6 +7,7 @@ mod databases;
 mod delivery;
 mod erasure;
 mod events;
+mod fairness;
 mod faults;
 mod fleet;
 mod harness;

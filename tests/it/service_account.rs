@@ -14,7 +14,7 @@ const SEND: &str = "/cgi-bin/message/template/send";
 const TEMPLATE: &str = "account_order_shipped_template_00000000001";
 
 /// A world with the service account and a rule on its template.
-async fn ready(kind: Kind, rule: Value) -> Option<World> {
+pub async fn ready(kind: Kind, rule: Value) -> Option<World> {
     let world = World::with_service_account(kind).await?;
     let mut body = json!({
         "name": "Order shipped", "event_type": "order.shipped", "app_id": SERVICE_ACCOUNT, "template_id": TEMPLATE,
@@ -62,7 +62,7 @@ pub async fn told(world: &World, mut event: Value) {
     world.drain().await;
 }
 
-async fn follows(world: &World, name: &str, unionid: Option<&str>) -> String {
+pub async fn follows(world: &World, name: &str, unionid: Option<&str>) -> String {
     let openid = openid(name);
     wechat(world, "/follow", json!({ "openid": openid, "unionid": unionid })).await;
     told(world, json!({ "Event": "subscribe", "FromUserName": openid, "EventKey": "" })).await;
