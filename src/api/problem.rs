@@ -26,7 +26,7 @@ pub struct Problem {
     /// Give this to the operator.
     pub request_id: String,
     /// The parts of the request at fault.
-    #[oai(skip_serializing_if_is_empty)]
+    #[oai(skip_serializing_if_is_empty, default)]
     pub errors: Vec<ProblemPart>,
     /// Whether the same request may succeed later.
     pub retryable: bool,

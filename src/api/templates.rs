@@ -51,7 +51,7 @@ struct TemplateField {
     /// What it takes: `thing`, `amount`, `date`, …
     keyword: String,
     /// The only values an `enum_string` takes.
-    #[oai(skip_serializing_if_is_empty)]
+    #[oai(skip_serializing_if_is_empty, default)]
     enum_values: Vec<String>,
 }
 

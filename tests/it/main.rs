@@ -22,6 +22,7 @@ mod login;
 mod master_key;
 mod migrations;
 mod operation;
+mod outgoing;
 mod privacy;
 mod privacy_requests;
 mod process;

@@ -23,7 +23,7 @@ async fn everything_is_sealed_anew(#[values(Kind::Sqlite, Kind::Postgres)] kind:
     // A node with both keys, then one with the new key alone.
     let new = MasterKeys::generate();
     let node = async |keys: String| {
-        let config = Config::from_toml(&world.configuration_with(&keys)).expect("a configuration");
+        let config = Config::from_toml(&world.configuration().replace(MASTER_KEY, &keys)).expect("a configuration");
         app::build(config, Clock::hand(world.clock.now())).await
     };
     assert!(node(new.clone()).await.is_err(), "a lost key is noticed at start");
@@ -64,7 +64,7 @@ async fn what_changes_meanwhile_is_kept(#[values(Kind::Sqlite, Kind::Postgres)] 
         world.phone(&format!("user{number}")).await;
     }
     let keys = format!("{} {MASTER_KEY}", MasterKeys::generate());
-    let config = Config::from_toml(&world.configuration_with(&keys)).expect("a configuration");
+    let config = Config::from_toml(&world.configuration().replace(MASTER_KEY, &keys)).expect("a configuration");
     let both = app::build(config, Clock::hand(world.clock.now())).await.expect("a node");
     // The running node goes on logging in under the old key, which all nodes still know.
     let (rotated, _) = tokio::join!(master_key::rotate(&both, "command line"), async {
