@@ -3,19 +3,24 @@
 //!
 //! | file | who |
 //! | --- | --- |
-//! | `login.rs` `me.rs` `user_data.rs` | Mini Program front ends |
+//! | `login.rs` `me.rs` `me_data.rs` `user_data.rs` | Mini Program front ends |
 //! | `events.rs` `notifications.rs` `rules.rs` | business systems |
-//! | `apps.rs` `templates.rs` `callback_log.rs` `rids.rs` | operators and integrators |
+//! | `apps.rs` `templates.rs` `callback_log.rs` `rids.rs` `users.rs` | operators and integrators |
+//! | `keys.rs` `audit.rs` | operators |
 //! | `callback.rs` | WeChat |
 //! | `wellknown.rs` | other backends, probes, scrapers |
 
 mod apps;
+mod audit;
 mod body;
 mod callback;
 mod callback_log;
 mod events;
+mod export;
+mod keys;
 mod login;
 mod me;
+mod me_data;
 mod notifications;
 mod object;
 mod page;
@@ -25,6 +30,7 @@ mod rate_limit;
 mod request;
 mod rids;
 mod rules;
+mod signed;
 mod template_library;
 mod templates;
 mod time;
@@ -55,61 +61,61 @@ enum Tag {
     Apps,
     /// People, in all apps.
     Users,
+    /// API keys of business systems.
+    Keys,
+    /// What was done, and by whom.
+    Audit,
     /// For WeChat.
     Callback,
     /// For probes and other backends.
     Operation,
 }
 
-type Service = OpenApiService<
-    (
-        login::LoginApi,
-        me::MeApi,
-        user_data::UserDataApi,
+// poem-openapi takes tuples of up to 16; they may be nested.
+type FrontEnd = (login::LoginApi, me::MeApi, me_data::MeDataApi, user_data::UserDataApi);
+type Business = (
+    events::EventsApi,
+    notifications::NotificationsApi,
+    rules::RulesApi,
+    users::UsersApi,
+    wechat_errors::WeChatErrorsApi,
+);
+type Operators = (
+    apps::AppsApi,
+    templates::TemplatesApi,
+    template_library::TemplateLibraryApi,
+    callback_log::CallbackLogApi,
+    rids::RidsApi,
+    keys::KeysApi,
+    audit::AuditApi,
+);
+type Others = (callback::CallbackApi, wellknown::WellKnownApi, wellknown::HealthApi);
+type Service = OpenApiService<(FrontEnd, Business, Operators, Others), ()>;
+
+fn service() -> Service {
+    let front_end = (login::LoginApi, me::MeApi, me_data::MeDataApi, user_data::UserDataApi);
+    let business = (
         events::EventsApi,
         notifications::NotificationsApi,
         rules::RulesApi,
+        users::UsersApi,
+        wechat_errors::WeChatErrorsApi,
+    );
+    let operators = (
         apps::AppsApi,
         templates::TemplatesApi,
         template_library::TemplateLibraryApi,
-        users::UsersApi,
-        callback::CallbackApi,
         callback_log::CallbackLogApi,
         rids::RidsApi,
-        wechat_errors::WeChatErrorsApi,
-        wellknown::WellKnownApi,
-        wellknown::HealthApi,
-    ),
-    (),
->;
-
-fn service() -> Service {
-    OpenApiService::new(
-        (
-            login::LoginApi,
-            me::MeApi,
-            user_data::UserDataApi,
-            events::EventsApi,
-            notifications::NotificationsApi,
-            rules::RulesApi,
-            apps::AppsApi,
-            templates::TemplatesApi,
-            template_library::TemplateLibraryApi,
-            users::UsersApi,
-            callback::CallbackApi,
-            callback_log::CallbackLogApi,
-            rids::RidsApi,
-            wechat_errors::WeChatErrorsApi,
-            wellknown::WellKnownApi,
-            wellknown::HealthApi,
-        ),
-        "Magpie",
-        env!("CARGO_PKG_VERSION"),
-    )
-    .summary("Login, consent and notifications for WeChat Mini Programs")
-    .description(include_str!("api/description.md"))
-    .contact(ContactObject::new().name("Magpie"))
-    .license(LicenseObject::new("Apache-2.0").identifier("Apache-2.0"))
+        keys::KeysApi,
+        audit::AuditApi,
+    );
+    let others = (callback::CallbackApi, wellknown::WellKnownApi, wellknown::HealthApi);
+    OpenApiService::new((front_end, business, operators, others), "Magpie", env!("CARGO_PKG_VERSION"))
+        .summary("Login, consent and notifications for WeChat Mini Programs")
+        .description(include_str!("api/description.md"))
+        .contact(ContactObject::new().name("Magpie"))
+        .license(LicenseObject::new("Apache-2.0").identifier("Apache-2.0"))
 }
 
 /// The OpenAPI document, as it is checked in.

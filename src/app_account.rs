@@ -13,6 +13,7 @@ use sea_orm::{
 };
 
 use crate::{
+    audit::{self, Entry},
     config::App,
     context::Context,
     error::Error,
@@ -74,7 +75,13 @@ pub async fn pause(
 const WITHOUT_END: std::time::Duration = std::time::Duration::from_hours(24 * 365 * 100);
 
 /// An operator pauses the app, until `until` or until it is resumed.
-pub async fn pause_by_hand(ctx: &Context, app_id: &str, until: Option<Timestamp>, because: &str) -> Result<(), Error> {
+pub async fn pause_by_hand(
+    ctx: &Context,
+    app_id: &str,
+    until: Option<Timestamp>,
+    because: &str,
+    actor: &str,
+) -> Result<(), Error> {
     let now = ctx.clock.now();
     if until.is_some_and(|until| until <= now) {
         return Err(Error::field("/until", "must be in the future"));
@@ -84,7 +91,18 @@ pub async fn pause_by_hand(ctx: &Context, app_id: &str, until: Option<Timestamp>
     }
     let tx = ctx.db.begin().await?;
     pause(&tx, app_id, until.unwrap_or(now + WITHOUT_END), because, None).await?;
+    audit::record(&tx, by_hand(actor, "app.paused", app_id), now).await?;
     Ok(tx.commit().await?)
+}
+
+/// An operator has messages of the app claimed again.
+pub async fn resume_by_hand(ctx: &Context, app_id: &str, actor: &str) -> Result<(), Error> {
+    resume(ctx, app_id).await?;
+    audit::record(ctx.db.write(), by_hand(actor, "app.resumed", app_id), ctx.clock.now()).await
+}
+
+fn by_hand<'a>(actor: &'a str, action: &'a str, app_id: &'a str) -> Entry<'a> {
+    Entry { actor, action, app_id: Some(app_id), subject: None, detail: serde_json::json!({}) }
 }
 
 /// The quota of the day is still gone: the pause goes on, its cause stays.

@@ -1,26 +1,45 @@
 //! The audit log: what was done to somebody's data. It outlives the data, so it holds none of it.
 
 use entity::{AuditId, Timestamp, UserId, audit as row};
-use sea_orm::{ActiveValue::Set, ConnectionTrait, EntityTrait};
+use sea_orm::{ActiveValue::Set, ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::error::Error;
+use crate::{context::Context, error::Error};
 
 /// Who acts when WeChat says that a person wants it.
 pub const WECHAT: &str = "wechat";
 
+/// Who acts at the command line of the server.
+pub const COMMAND_LINE: &str = "command line";
+
 /// Something that was done.
 pub struct Entry<'a> {
-    /// [`WECHAT`], or the id of a key or a user.
+    /// [`WECHAT`], [`COMMAND_LINE`], or the id of a key or a user.
     pub actor: &'a str,
-    /// `user.erased`, `user.data_revoked`.
+    /// [`ACTIONS`]
     pub action: &'a str,
     pub app_id: Option<&'a str>,
     pub subject: Option<UserId>,
     /// Counts and kinds, no personal data.
     pub detail: Value,
 }
+
+/// Everything that is written down.
+pub const ACTIONS: [&str; 12] = [
+    "user.erased",
+    "user.data_revoked",
+    "user.exported",
+    "user.banned",
+    "user.unbanned",
+    "session.ended",
+    "key.created",
+    "key.revoked",
+    "app.paused",
+    "app.resumed",
+    "signing_key.rotated",
+    "master_key.rotated",
+];
 
 /// Writes an entry, in the transaction of what was done.
 pub async fn record(db: &impl ConnectionTrait, entry: Entry<'_>, now: Timestamp) -> Result<(), Error> {
@@ -35,4 +54,40 @@ pub async fn record(db: &impl ConnectionTrait, entry: Entry<'_>, now: Timestamp)
     };
     row::Entity::insert(model).exec_without_returning(db).await?;
     Ok(())
+}
+
+/// What to look for; everything given must fit.
+#[derive(Default)]
+pub struct Filter {
+    pub actor: Option<String>,
+    pub action: Option<String>,
+    pub subject: Option<UserId>,
+    /// Only entries about these apps.
+    pub app_ids: Option<Vec<String>>,
+    pub after: Option<Timestamp>,
+    pub before: Option<Timestamp>,
+}
+
+/// Entries older than `older_than`, newest first. There is no way to change or delete one by hand.
+pub async fn list(
+    ctx: &Context,
+    filter: &Filter,
+    older_than: Option<AuditId>,
+    limit: u64,
+) -> Result<Vec<row::Model>, Error> {
+    use row::Column::{Action, Actor, AppId, At, Id, Subject};
+    let mut query = row::Entity::find().order_by_desc(Id).limit(limit);
+    let conditions = [
+        older_than.map(|id| Id.lt(id)),
+        filter.actor.as_ref().map(|actor| Actor.eq(actor)),
+        filter.action.as_ref().map(|action| Action.eq(action)),
+        filter.subject.map(|id| Subject.eq(id)),
+        filter.app_ids.as_ref().map(|ids| AppId.is_in(ids)),
+        filter.after.map(|at| At.gte(at)),
+        filter.before.map(|at| At.lt(at)),
+    ];
+    for condition in conditions.into_iter().flatten() {
+        query = query.filter(condition);
+    }
+    Ok(query.all(ctx.db.read()).await?)
 }

@@ -1,19 +1,21 @@
 //! The commands.
 
+mod keys;
+
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand, ValueEnum};
-use secrecy::ExposeSecret;
 
 use crate::{
-    api, api_key,
+    api,
     app::{self, Roles, StartError},
-    clock::{self, Clock},
+    audit,
+    clock::Clock,
     config::Config,
     consent,
     context::Context,
     database::Database,
-    doctor, telemetry, wechat,
+    doctor, master_key, signing_key, telemetry, wechat,
 };
 
 /// A backend for WeChat Mini Programs: login, consent, and notifications that arrive.
@@ -45,7 +47,11 @@ enum Command {
     RebuildCredits(ConfigFile),
     /// API keys of business systems
     #[command(subcommand)]
-    Key(KeyCommand),
+    Key(keys::KeyCommand),
+    /// Make a new key for signing access tokens; it signs once it has been public for ten minutes
+    RotateSigningKey(ConfigFile),
+    /// Seal every secret in the database under the newest master key, so that the older can be taken away
+    RotateMasterKey(ConfigFile),
     /// Print the OpenAPI document
     Openapi,
 }
@@ -68,24 +74,6 @@ struct ConfigFile {
     listen: Option<SocketAddr>,
 }
 
-#[derive(Subcommand)]
-enum KeyCommand {
-    /// Make a key and print it, once
-    Create {
-        #[arg(long, env = "MAGPIE_CONFIG")]
-        config: Option<PathBuf>,
-        /// What the key is for
-        #[arg(long)]
-        name: String,
-        /// What it may do, such as events:write,events:read; `admin` is all
-        #[arg(long, value_delimiter = ',', required = true)]
-        scopes: Vec<String>,
-        /// When it ends: a time (2027-01-01T00:00:00Z) or a span from now (90d)
-        #[arg(long)]
-        expires: Option<String>,
-    },
-}
-
 /// Runs the command of this process.
 pub async fn run() -> ExitCode {
     let result = match Cli::parse().command {
@@ -100,9 +88,9 @@ pub async fn run() -> ExitCode {
         Command::Dev(options) => crate::dev::run(options).await,
         Command::Migrate(file) => migrate(file).await,
         Command::RebuildCredits(file) => rebuild_credits(file).await,
-        Command::Key(KeyCommand::Create { config, name, scopes, expires }) => {
-            create_key(config, &name, &scopes, expires.as_deref()).await
-        }
+        Command::Key(command) => keys::run(command).await,
+        Command::RotateSigningKey(file) => rotate_signing_key(file).await,
+        Command::RotateMasterKey(file) => rotate_master_key(file).await,
         Command::Openapi => {
             print!("{}", api::document());
             Ok(())
@@ -173,26 +161,24 @@ async fn doctor(file: ConfigFile) -> Result<ExitCode, StartError> {
     Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-async fn create_key(
-    config: Option<PathBuf>,
-    name: &str,
-    scopes: &[String],
-    expires: Option<&str>,
-) -> Result<(), StartError> {
-    let ctx = app::build(Config::load(config.as_deref())?, Clock::system()).await?;
-    let expires_at = expires.map(|text| expiry(&ctx.clock, text)).transpose()?;
-    let made = api_key::create(&ctx, name, scopes, expires_at).await?;
-    println!("id:             {}", made.id);
-    println!("key:            {}", made.key.expose_secret());
-    println!("signing secret: {}", made.signing_secret.expose_secret());
-    println!("Both are shown this once; keep them now.");
+async fn rotate_signing_key(file: ConfigFile) -> Result<(), StartError> {
+    let ctx = app::build(file.load()?, Clock::system()).await?;
+    let kid = signing_key::rotate(&ctx, audit::COMMAND_LINE).await?;
     ctx.db.close().await?;
+    println!("The key {kid} is public from now on and signs in ten minutes. Tokens of the older ones stay valid.");
     Ok(())
 }
 
-fn expiry(clock: &Clock, text: &str) -> Result<entity::Timestamp, StartError> {
-    let span = || humantime::parse_duration(text).ok().map(|span| clock.now() + span);
-    clock::from_rfc3339(text).or_else(span).ok_or_else(|| {
-        crate::error::Error::field("--expires", "must be a time (2027-01-01T00:00:00Z) or a span (90d)").into()
-    })
+async fn rotate_master_key(file: ConfigFile) -> Result<(), StartError> {
+    let config = file.load()?;
+    let kept = humantime::format_duration(config.session.refresh_token_ttl);
+    let ctx = app::build(config, Clock::system()).await?;
+    let done = master_key::rotate(&ctx, audit::COMMAND_LINE).await?;
+    ctx.db.close().await?;
+    println!("Sealed anew: {done}.");
+    println!(
+        "Older master keys are no longer needed. Whoever has not refreshed since the newest came into use logs in"
+    );
+    println!("again once they are gone; after {kept} that is nobody.");
+    Ok(())
 }

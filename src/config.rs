@@ -50,6 +50,7 @@ pub struct Config {
     pub delivery: Delivery,
     pub session: Session,
     pub limits: Limits,
+    pub retention: Retention,
 }
 
 #[derive(Debug, Deserialize)]
@@ -110,13 +111,36 @@ pub struct Session {
     pub access_token_ttl: Duration,
     #[serde(deserialize_with = "duration")]
     pub refresh_token_ttl: Duration,
+    /// Zero for none.
+    #[serde(deserialize_with = "duration")]
+    pub longest: Duration,
+}
+
+/// How long each kind of data is kept; zero for ever.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Retention {
+    #[serde(deserialize_with = "duration")]
+    pub notifications: Duration,
+    #[serde(deserialize_with = "duration")]
+    pub events: Duration,
+    #[serde(deserialize_with = "duration")]
+    pub callbacks: Duration,
+    #[serde(deserialize_with = "duration")]
+    pub sessions: Duration,
+    #[serde(deserialize_with = "duration")]
+    pub audit: Duration,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Limits {
     pub body_bytes: usize,
+    #[serde(deserialize_with = "duration")]
+    pub read_timeout: Duration,
     pub login_per_ip: u32,
+    pub login_per_app: u32,
+    pub me_per_user: u32,
     pub events_per_key: u32,
 }
 

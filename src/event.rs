@@ -13,6 +13,7 @@ pub mod direct;
 pub mod fan_out;
 mod plan;
 pub mod preview;
+mod progress;
 pub mod unreached;
 
 use std::{
@@ -25,8 +26,7 @@ use entity::{
     notification::{self, Reason, State},
 };
 use sea_orm::{
-    ColumnTrait, DatabaseTransaction, EntityTrait, IntoActiveModel, QueryFilter, QuerySelect, TryInsertResult,
-    sea_query::OnConflict,
+    ColumnTrait, DatabaseTransaction, EntityTrait, IntoActiveModel, QueryFilter, TryInsertResult, sea_query::OnConflict,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
@@ -47,6 +47,8 @@ const RACES: usize = 4;
 /// Rows of one insert; a bound value per column stays far below what the databases take.
 const NOTIFICATIONS_A_STATEMENT: usize = 256;
 
+pub use progress::{Progress, get_in};
+
 /// An event as a business system tells it (CloudEvents 1.0 names). What it serialises to is what a repeat must
 /// say again.
 #[derive(Clone, Debug, Serialize)]
@@ -61,6 +63,9 @@ pub struct Incoming {
     /// References to the recipients, in the event's order.
     pub to: Vec<String>,
     pub data: Json,
+    /// The only apps whose rules apply: those of the key that tells it. It is no part of what is told.
+    #[serde(skip)]
+    pub app_ids: Option<Vec<String>>,
     /// When its messages are to be sent, instead of at once or after the rule's delay.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub deliver_at: Option<Timestamp>,
@@ -137,7 +142,7 @@ pub async fn accept(ctx: &Context, events: Vec<Incoming>) -> Vec<Result<Accepted
 /// A repeat learns how far the event is by now.
 async fn with_progress(ctx: &Context, answer: Result<Accepted, Error>) -> Result<Accepted, Error> {
     let accepted = answer?;
-    let fan_out = fan_out::progress(ctx.db.read(), accepted.event_id).await?;
+    let fan_out = fan_out::progress(ctx.db.read(), accepted.event_id, None).await?;
     Ok(Accepted { fan_out, ..accepted })
 }
 
@@ -344,33 +349,4 @@ fn model(id: EventId, event: &Incoming, outcomes: &[Outcome], now: Timestamp) ->
         outcomes: serde_json::to_value(outcomes).unwrap_or_default(),
         created_at: now,
     }
-}
-
-/// A stored event and how far its notifications are.
-pub struct Progress {
-    pub row: row::Model,
-    pub outcomes: Vec<Outcome>,
-    pub fan_out: Option<fan_out::Progress>,
-    /// Notifications by state.
-    pub states: Vec<(State, i64)>,
-}
-
-/// An event with its progress.
-pub async fn get(ctx: &Context, id: EventId) -> Result<Progress, Error> {
-    let db = ctx.db.read();
-    let row = row::Entity::find_by_id(id).one(db).await?;
-    let row = row.ok_or_else(|| Error::new(Code::NotFound).detail(format!("There is no event {id}.")))?;
-    let states = notification::Entity::find()
-        .select_only()
-        .column(notification::Column::State)
-        .column_as(notification::Column::Id.count(), "count")
-        .filter(notification::Column::EventId.eq(id))
-        .group_by(notification::Column::State)
-        .into_tuple()
-        .all(db)
-        .await?;
-    let outcomes = serde_json::from_value(row.outcomes.clone());
-    let outcomes = outcomes.map_err(|error| Error::new(Code::Internal).because(error))?;
-    let fan_out = fan_out::progress(db, id).await?;
-    Ok(Progress { row, outcomes, fan_out, states })
 }

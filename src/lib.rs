@@ -17,8 +17,9 @@
 //! | event | a fact told to us once by a business system | [`event`] |
 //! | notification, attempt | one message for one identity, the row is the job; one call for it | [`notification`] |
 //! | callback, receipt | anything WeChat posts; its word on what became of a message | [`callback`], [`receipt`] |
-//! | API key | who a business system is and what it may do | [`api_key`] |
-//! | signing key, sealing key | signs access tokens; proves the master keys right | [`signing_key`], [`sealing_key`] |
+//! | API key | who a business system is and what it may do; or it signs its requests | [`api_key`], [`signed_request`] |
+//! | signing key, sealing key | signs access tokens; proves the master keys right; new master keys | [`signing_key`], [`sealing_key`], [`master_key`] |
+//! | audit entry | what was done, by whom; how long anything is kept | [`audit`], [`retention`] |
 //!
 //! # The flows
 //!
@@ -74,17 +75,20 @@ pub mod follower;
 pub mod group;
 pub mod keyword;
 pub mod login;
+pub mod master_key;
 pub mod notification;
 pub mod pause;
 pub mod quota;
 pub mod receipt;
 pub mod recipient;
+pub mod retention;
 pub mod revision;
 pub mod rid;
 pub mod rule;
 pub mod sealing_key;
 pub mod secret;
 pub mod session;
+pub mod signed_request;
 pub mod signing_key;
 pub mod telemetry;
 pub mod template;

@@ -11,6 +11,7 @@
 //! gets the same session for a minute: from this node's memory, or by the code's MAC in the session
 //! row when another node took the first request.
 
+mod back_off;
 mod record;
 
 use std::{sync::Arc, time::Duration};
@@ -78,15 +79,15 @@ impl Default for Recent {
     }
 }
 
-/// Exchanges a code of `wx.login` for a session.
-pub async fn log_in(ctx: &Context, app_id: &str, code: &str) -> Result<LoggedIn, Error> {
+/// Exchanges a code of `wx.login` for a session. `address` is where the request came from.
+pub async fn log_in(ctx: &Context, app_id: &str, code: &str, address: &str) -> Result<LoggedIn, Error> {
     let app = mini_program(ctx, app_id)?;
     if code.is_empty() || code.len() > LONGEST_CODE {
         return Err(Error::field("/code", "must be the code that wx.login gave"));
     }
     let code_mac = ctx.keys.mac("login code", format!("{app_id}\n{code}").as_bytes()).to_vec();
     let recent = ctx.memory::<Recent>();
-    let exchanged = exchange(ctx, &app, code, code_mac.clone());
+    let exchanged = exchange(ctx, &app, code, code_mac.clone(), address);
     let entry = recent.0.entry(code_mac).or_try_insert_with(exchanged).await.map_err(|error| (*error).clone())?;
     let is_fresh = entry.is_fresh();
     let done = entry.into_value();
@@ -121,15 +122,21 @@ fn may_repeat(ctx: &Context, row: &session_row::Model) -> bool {
     row.generation == 1 && row.revoked_at.is_none() && ctx.clock.now().since(row.created_at) <= REPEAT_WINDOW
 }
 
-async fn exchange(ctx: &Context, app: &App, code: &str, code_mac: Vec<u8>) -> Result<Done, Error> {
+async fn exchange(ctx: &Context, app: &App, code: &str, code_mac: Vec<u8>, address: &str) -> Result<Done, Error> {
+    back_off::check(ctx, &app.app_id, address)?;
     let began_at = ctx.clock.now();
-    match ctx.wechat.code_to_session(&app.app_id, app.secret(), code).await {
+    let answer = ctx.wechat.code_to_session(&app.app_id, app.secret(), code).await;
+    match &answer {
+        Ok(_) => back_off::note(ctx, &app.app_id, address, 0),
+        Err(error) => error.refusal().into_iter().for_each(|no| back_off::note(ctx, &app.app_id, address, no.errcode)),
+    }
+    match answer {
         Ok(wechat) => {
             let login = NewLogin { app_id: app.app_id.clone(), wechat, code_mac, began_at };
             let writer = ctx.clone();
             let write = move |logins: Vec<Arc<NewLogin>>| {
                 let ctx = writer.clone();
-                async move { Ok(record::record(&ctx, &logins).await?.into_iter().map(Ok).collect()) }
+                async move { record::record(&ctx, &logins).await }
             };
             let limits = Limits { most: MOST_TOGETHER, at_once: ctx.db.writers() };
             let (session, is_new) = ctx.memory::<Logins>().0.join(login, limits, write).await?;

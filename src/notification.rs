@@ -39,6 +39,8 @@ pub struct Filter {
     pub reason: Option<Reason>,
     pub user_id: Option<UserId>,
     pub app_id: Option<String>,
+    /// Only of these apps.
+    pub app_ids: Option<Vec<String>>,
     pub template_id: Option<String>,
     pub event_id: Option<EventId>,
     pub created_after: Option<Timestamp>,
@@ -70,6 +72,7 @@ pub async fn list(
         filter.reason.map(|reason| Reason.eq(reason)),
         filter.user_id.map(|id| UserId.eq(id)),
         filter.app_id.as_ref().map(|id| AppId.eq(id)),
+        filter.app_ids.as_ref().map(|ids| AppId.is_in(ids)),
         filter.template_id.as_ref().map(|id| TemplateId.eq(id)),
         filter.event_id.map(|id| EventId.eq(id)),
         filter.created_after.map(|at| CreatedAt.gte(at)),

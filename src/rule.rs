@@ -90,8 +90,21 @@ pub async fn get(ctx: &Context, id: RuleId) -> Result<row::Model, Error> {
 
 /// Rules older than `before`, newest first.
 pub async fn list(ctx: &Context, before: Option<RuleId>, limit: u64) -> Result<Vec<row::Model>, Error> {
+    list_in(ctx, None, before, limit).await
+}
+
+/// The same of these apps only; None for all.
+pub async fn list_in(
+    ctx: &Context,
+    app_ids: Option<&[String]>,
+    before: Option<RuleId>,
+    limit: u64,
+) -> Result<Vec<row::Model>, Error> {
     use sea_orm::QuerySelect;
     let mut query = row::Entity::find().order_by_desc(row::Column::Id).limit(limit);
+    if let Some(app_ids) = app_ids {
+        query = query.filter(row::Column::AppId.is_in(app_ids));
+    }
     if let Some(before) = before {
         query = query.filter(row::Column::Id.lt(before));
     }

@@ -93,6 +93,11 @@ impl MasterKeys {
         key.cipher.decrypt(&nonce, payload).map_err(|_| unsealable())
     }
 
+    /// Whether the newest key sealed it.
+    pub fn is_newest(&self, sealed: &[u8]) -> bool {
+        sealed.get(1..1 + KEY_ID) == Some(&self.0[0].id)
+    }
+
     /// HMAC-SHA256 under a key derived from the newest master key for this purpose.
     pub fn mac(&self, purpose: &str, data: &[u8]) -> [u8; 32] {
         mac_with(&self.0[0], purpose, data)

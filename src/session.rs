@@ -3,7 +3,7 @@
 //! ```text
 //! log in ─▶ session row (generation 1) ─▶ access token (JWT, minutes) + refresh token (weeks)
 //!                     │ refresh: generation + 1; the one before works 30 s longer
-//!                     └ logout, replay of an older refresh token ─▶ revoked, on every node at once
+//!                     └ logout, ban, erasure, replay of an older refresh token ─▶ revoked, on every node at once
 //! ```
 //!
 //! There is no table of tokens: a refresh token is `session id . generation . MAC`, and our own
@@ -15,7 +15,7 @@ pub mod refresh_token;
 use std::time::Duration;
 
 use entity::{IdentityId, SessionId, Timestamp, UserId, session as row, session::RevokedBecause};
-use sea_orm::{ActiveValue::Set, ColumnTrait, ConnectionTrait, EntityTrait, ExprTrait, QueryFilter};
+use sea_orm::{ActiveValue::Set, ColumnTrait, ConnectionTrait, EntityTrait, ExprTrait, QueryFilter, QueryOrder};
 use uuid::Uuid;
 
 use crate::{
@@ -48,25 +48,34 @@ pub fn new_row(ctx: &Context, at: Timestamp, of: (UserId, IdentityId, &str), cod
         rotated_at: at,
         code_mac,
         created_at: at,
-        expires_at: at + ctx.config.session.refresh_token_ttl,
+        expires_at: end(ctx, at, at),
         revoked_at: None,
         revoked_because: None,
     }
+}
+
+/// When a session ends that began then and is refreshed now: it idles for `refresh_token_ttl` at most and
+/// lasts no longer than `longest`.
+fn end(ctx: &Context, began: Timestamp, now: Timestamp) -> Timestamp {
+    let config = &ctx.config.session;
+    let idle = now + config.refresh_token_ttl;
+    if config.longest.is_zero() { idle } else { Ord::min(idle, began + config.longest) }
 }
 
 /// The tokens of the session's current generation.
 pub async fn tokens(ctx: &Context, session: &row::Model) -> Result<Tokens, Error> {
     Ok(Tokens {
         access_token: access_token::sign(ctx, session).await?,
-        expires_in: ctx.config.session.access_token_ttl,
+        expires_in: access_token::lifetime(ctx, session),
         refresh_token: RefreshToken::of(session).sign(&ctx.keys),
     })
 }
 
 /// The session behind an access token, if it still lives.
 pub async fn authenticate(ctx: &Context, token: &str) -> Result<row::Model, Error> {
-    let id = access_token::verify(ctx, token).await?;
-    live(ctx, id).await
+    let claims = access_token::verify(ctx, token).await?;
+    let session = live(ctx, claims.sid).await?;
+    if session.app_id == claims.app { Ok(session) } else { Err(Error::new(Code::InvalidToken)) }
 }
 
 /// Exchanges a refresh token for new tokens (RFC 9700 section 4.14: rotation with reuse detection).
@@ -76,6 +85,7 @@ pub async fn refresh(ctx: &Context, token: &str) -> Result<(Tokens, row::Model),
     let now = ctx.clock.now();
     if token.generation == session.generation && rotate(ctx, &session, now).await? {
         session.generation += 1;
+        session.expires_at = end(ctx, session.created_at, now);
         return Ok((tokens(ctx, &session).await?, session));
     }
     // Read again: another request may just have rotated it.
@@ -104,6 +114,23 @@ pub async fn revoke(ctx: &Context, id: SessionId, because: RevokedBecause) -> Re
     Ok(())
 }
 
+/// The user's live sessions in all apps, newest first.
+pub async fn live_of(ctx: &Context, user_id: UserId) -> Result<Vec<row::Model>, Error> {
+    let live = row::Entity::find()
+        .filter(row::Column::UserId.eq(user_id))
+        .filter(row::Column::RevokedAt.is_null())
+        .filter(row::Column::ExpiresAt.gt(ctx.clock.now()))
+        .order_by_desc(row::Column::Id);
+    Ok(live.all(ctx.db.read()).await?)
+}
+
+/// The user ends one of their sessions.
+pub async fn close(ctx: &Context, user_id: UserId, id: SessionId) -> Result<(), Error> {
+    let theirs = row::Entity::find_by_id(id).filter(row::Column::UserId.eq(user_id)).one(ctx.db.read()).await?;
+    theirs.ok_or_else(|| Error::new(Code::NotFound).detail(format!("There is no session {id}.")))?;
+    revoke(ctx, id, RevokedBecause::Closed).await
+}
+
 /// The session that this login code made within `window`, while nobody has refreshed it.
 pub async fn of_code(
     db: &impl ConnectionTrait,
@@ -125,7 +152,7 @@ async fn rotate(ctx: &Context, session: &row::Model, now: Timestamp) -> Result<b
         .col_expr(row::Column::Generation, row::Column::Generation.into_expr().add(1))
         .set(row::ActiveModel {
             rotated_at: Set(now),
-            expires_at: Set(now + ctx.config.session.refresh_token_ttl),
+            expires_at: Set(end(ctx, session.created_at, now)),
             ..Default::default()
         })
         .filter(row::Column::Id.eq(session.id))

@@ -1,6 +1,8 @@
 //! Users: one person each, whatever the number of apps. A unionid joins the identities of a person.
 
+pub mod ban;
 pub mod erase;
+pub mod export;
 pub mod lookup;
 pub mod profile;
 
@@ -43,6 +45,8 @@ fn new_user(id: UserId, now: Timestamp) -> user::ActiveModel {
         phone: Set(None),
         phone_index: Set(None),
         phone_at: Set(None),
+        banned_at: Set(None),
+        banned_because: Set(None),
         nickname: Set(None),
         avatar_url: Set(None),
         language: Set(None),
@@ -224,6 +228,9 @@ async fn merge(
     if let Some(younger) = &younger {
         phone::carry_over(tx, &ctx.keys, younger, into).await?;
         profile::carry_over(tx, younger, into).await?;
+    }
+    if let Some(younger) = &younger {
+        ban::carry_over(tx, younger, into, now).await?;
     }
     let external_id = younger.and_then(|user| user.external_id);
     user::Entity::update_many()

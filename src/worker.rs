@@ -9,6 +9,7 @@
 //! | sweep: leases, unknown outcomes, expiry, held receipts | the earliest of their times | 1 s |
 //! | quota: resume apps whose quota has room again | – | 5 s |
 //! | templates: mirror them | start | 1 h |
+//! | retention: delete what is too old | start | 1 h |
 //! | clock: agree with PostgreSQL's | start | 30 s |
 //!
 //! Each duty takes no input and is safe at any time on any node, so what a crash leaves behind is
@@ -23,7 +24,9 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use crate::{callback, context::Context, error::Error, event, notification::sweep, quota, receipt, template};
+use crate::{
+    callback, context::Context, error::Error, event, notification::sweep, quota, receipt, retention, template,
+};
 
 /// Runs all duties until `stop`; comes back when the calls in flight have settled.
 pub async fn run(ctx: Context, stop: CancellationToken) {
@@ -41,6 +44,9 @@ pub async fn run(ctx: Context, stop: CancellationToken) {
             report("quota", quota::resume_where_room(&ctx).await.map(drop));
         }),
         every(&stop, Duration::from_hours(1), None, || sync_templates(&ctx)),
+        every(&stop, Duration::from_hours(1), None, || async {
+            report("retention", retention::clear(&ctx).await.map(drop));
+        }),
         every(&stop, Duration::from_secs(30), None, || agree_on_time(&ctx)),
     );
 }

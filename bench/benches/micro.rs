@@ -116,6 +116,7 @@ fn model() -> rule::Model {
 
 fn incoming() -> Incoming {
     Incoming {
+        app_ids: None,
         source: "bench".into(),
         id: "42".into(),
         event_type: "order.shipped".into(),

@@ -54,7 +54,7 @@ impl Magpie {
         let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
         let config = format!(
             "listen = \"{address}\"\ndatabase_url = {:?}\nmaster_key = \"q8vVZ2J1mW0Xr4n7sT9yB3cE6fH5kLpAoRiUuYdGxjM=\"\n\
-             [wechat]\nbase_url = {:?}\n[limits]\nlogin_per_ip = 0\n\
+             [wechat]\nbase_url = {:?}\n[limits]\nlogin_per_ip = 0\nlogin_per_app = 0\nme_per_user = 0\n\
              [[apps]]\napp_id = {APP:?}\nkind = \"mini_program\"\nsecret = \"secret0of0the0benchmark0000000001\"\n",
             database.url(),
             upstream.url(),

@@ -22,6 +22,9 @@ pub struct Model {
     pub signing_secret: Vec<u8>,
     #[sea_orm(column_type = "Json")]
     pub scopes: Scopes,
+    /// The apps it may use; none means all.
+    #[sea_orm(column_type = "Json", nullable)]
+    pub app_ids: Option<AppIds>,
     pub created_at: Timestamp,
     pub expires_at: Option<Timestamp>,
     pub revoked_at: Option<Timestamp>,
@@ -33,3 +36,14 @@ impl ActiveModelBehavior for ActiveModel {}
 /// What a key may do, such as `events:write`; `admin` is all.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, FromJsonQueryResult)]
 pub struct Scopes(pub Vec<String>);
+
+/// The apps a key may use.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, FromJsonQueryResult)]
+pub struct AppIds(pub Vec<String>);
+
+impl Model {
+    /// Whether the key may use this app.
+    pub fn reaches(&self, app_id: &str) -> bool {
+        self.app_ids.as_ref().is_none_or(|apps| apps.0.iter().any(|known| known == app_id))
+    }
+}

@@ -22,6 +22,7 @@ pub mod revision;
 pub mod rule;
 pub mod sealing_key;
 pub mod session;
+pub mod signed_request;
 pub mod signing_key;
 pub mod template;
 pub mod timestamp;

@@ -38,4 +38,8 @@ pub enum RevokedBecause {
     Operator,
     /// The person was erased.
     Erased,
+    /// The person was banned.
+    Banned,
+    /// The user ended it from another session.
+    Closed,
 }

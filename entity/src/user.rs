@@ -22,6 +22,10 @@ pub struct Model {
     pub phone_index: Option<Vec<u8>>,
     /// When WeChat told the phone number.
     pub phone_at: Option<Timestamp>,
+    /// Since when the person may not log in.
+    pub banned_at: Option<Timestamp>,
+    #[sea_orm(column_type = "Text", nullable)]
+    pub banned_because: Option<String>,
     /// What the user says about themselves.
     pub nickname: Option<String>,
     pub avatar_url: Option<String>,

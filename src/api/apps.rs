@@ -81,14 +81,15 @@ struct AppList {
 
 #[OpenApi(prefix_path = "/v1/apps", tag = "Tag::Apps")]
 impl AppsApi {
-    /// List the apps
+    /// List the apps that the key may use
     ///
     /// Needs `apps:read`.
     #[oai(path = "/", method = "get", operation_id = "list_apps")]
     async fn list(&self, Data(ctx): Data<&Context>, key: Key) -> Result<Json<AppList>, Failure> {
         key.require("apps:read")?;
         let mut data = Vec::new();
-        for (app, row) in app_account::all(ctx).await? {
+        let all = app_account::all(ctx).await?;
+        for (app, row) in all.into_iter().filter(|(app, _)| key.0.reaches(&app.app_id)) {
             data.push(show(ctx, &app, row).await?);
         }
         Ok(Json(AppList { data }))
@@ -104,7 +105,7 @@ impl AppsApi {
         key: Key,
         #[oai(example = "example_app_id")] app_id: Path<String>,
     ) -> Result<Json<App>, Failure> {
-        key.require("apps:read")?;
+        key.require_in("apps:read", &app_id.0)?;
         one(ctx, &app_id.0).await
     }
 
@@ -119,8 +120,9 @@ impl AppsApi {
         #[oai(example = "example_app_id")] app_id: Path<String>,
         Body(body): Body<Pause>,
     ) -> Result<Json<App>, Failure> {
-        key.require("apps:write")?;
-        app_account::pause_by_hand(ctx, &app_id.0, body.until.map(|time| time.0), &body.because).await?;
+        key.require_in("apps:write", &app_id.0)?;
+        let until = body.until.map(|time| time.0);
+        app_account::pause_by_hand(ctx, &app_id.0, until, &body.because, &key.actor()).await?;
         one(ctx, &app_id.0).await
     }
 
@@ -134,8 +136,8 @@ impl AppsApi {
         key: Key,
         #[oai(example = "example_app_id")] app_id: Path<String>,
     ) -> Result<Json<App>, Failure> {
-        key.require("apps:write")?;
-        app_account::resume(ctx, &app_id.0).await?;
+        key.require_in("apps:write", &app_id.0)?;
+        app_account::resume_by_hand(ctx, &app_id.0, &key.actor()).await?;
         one(ctx, &app_id.0).await
     }
 }

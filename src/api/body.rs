@@ -96,12 +96,21 @@ fn malformed(error: &serde_json::Error) -> Error {
 /// serde names a missing or an unknown field in its text, and the object as its place.
 fn misfit(path: String, text: &str) -> Error {
     let text = text.split_once(" at line ").map_or(text, |(text, _)| text);
+    let text = &without_value(text);
     let named = ["missing field `", "unknown field `"].iter().find_map(|start| text.strip_prefix(start));
     let pointer = match named.and_then(|rest| rest.split_once('`')) {
         Some((field, _)) if !path.ends_with(&format!("/{field}")) => format!("{path}/{field}"),
         _ => path,
     };
     Error::fields(Code::InvalidRequest, vec![FieldError::new(pointer, text)])
+}
+
+/// serde quotes a text that stands in the wrong place, which may be a secret that was put there by mistake.
+fn without_value(text: &str) -> String {
+    match (text.find("string \""), text.rfind("\", expected ")) {
+        (Some(from), Some(to)) if from < to => format!("{}a string{}", &text[..from], &text[to + 1..]),
+        _ => text.to_owned(),
+    }
 }
 
 /// RFC 6901.
@@ -135,6 +144,14 @@ mod tests {
     fn fault(body: &str) -> (Code, String) {
         let error = read::<Shape>(body.as_bytes()).expect_err("refused");
         (error.code, error.fields.first().map(|field| field.pointer.clone()).unwrap_or_default())
+    }
+
+    #[test]
+    fn a_value_in_the_wrong_place_is_not_repeated() {
+        let error = read::<Shape>(br#""mk_secret", expected ""#).expect_err("refused");
+        assert!(!error.to_string().contains("mk_secret"), "{error}");
+        let error = read::<Shape>(br#"{"id":"1","fields":"mk_\"secret"}"#).expect_err("refused");
+        assert_eq!(error.fields[0].reason, "invalid type: a string, expected a map");
     }
 
     #[test]

@@ -85,7 +85,7 @@ impl CallbackLogApi {
         /// `next_cursor` of the page before.
         cursor: Query<Option<String>>,
     ) -> Result<Json<CallbackList>, Failure> {
-        key.require("apps:read")?;
+        key.require_in("apps:read", &app_id.0)?;
         let page = Page::<CallbackId>::parse(limit.0, cursor.0)?;
         let filter = Filter {
             event: event.0,
@@ -111,7 +111,7 @@ impl CallbackLogApi {
         /// `cbk_…`
         callback_id: Path<String>,
     ) -> Result<Json<Callback>, Failure> {
-        key.require("apps:write")?;
+        key.require_in("apps:write", &app_id.0)?;
         let row = callback::replay(ctx, &app_id.0, page::id(&callback_id.0, "callback")?).await?;
         Ok(Json(row.into()))
     }

@@ -11,7 +11,15 @@ use poem::web::Data;
 use poem_openapi::{ApiResponse, Object, OpenApi, param::Path, payload::Json, types::Any};
 use serde_json::Value;
 
-use super::{Tag, object::State, page, principal::Key, problem::Failure, rate_limit, time::Time};
+use super::{
+    Tag,
+    object::State,
+    page,
+    principal::{Key, Sender},
+    problem::Failure,
+    rate_limit,
+    time::Time,
+};
 use crate::{
     context::Context,
     error::{Code, Error},
@@ -62,12 +70,21 @@ impl EventsApi {
     /// One event, or a list of 1 to 100 (a JSON array, or `application/cloudevents-batch+json`): then each is
     /// answered by itself in `data`, in their order, and one that is refused does not hold up the others. In
     /// CloudEvents' binary mode (`ce-specversion`, `ce-id`, `ce-source`, `ce-type`, … as headers) the JSON body
-    /// is the event's `data`. Needs `events:write`.
+    /// is the event's `data`.
+    ///
+    /// A signed request (Standard Webhooks) stands for a key. A key for some apps only sets off the rules of these
+    /// apps. Needs `events:write`.
     #[oai(path = "/", method = "post", operation_id = "accept_event")]
-    async fn accept(&self, Data(ctx): Data<&Context>, key: Key, body: EventBody) -> Result<EventResponse, Failure> {
+    async fn accept(
+        &self,
+        Data(ctx): Data<&Context>,
+        sender: Sender,
+        body: EventBody,
+    ) -> Result<EventResponse, Failure> {
+        let key = sender.into_key();
         key.require("events:write")?;
         rate_limit::events(ctx, &key.0.prefix)?;
-        let answer = match body.given() {
+        let answer = match body.given(key.apps()) {
             Given::One(event) => {
                 let accepted = event::accept(ctx, vec![event]).await.pop();
                 EventsAnswer::One(one(accepted.unwrap_or_else(|| Err(Error::new(Code::Internal)))?))
@@ -91,7 +108,7 @@ impl EventsApi {
     ) -> Result<Json<PreviewAnswer>, Failure> {
         key.require("events:write")?;
         rate_limit::events(ctx, &key.0.prefix)?;
-        let event = only_one(body.given())?;
+        let event = only_one(body.given(key.apps()))?;
         Ok(Json(event::preview::preview(ctx, &event).await?.into()))
     }
 
@@ -108,7 +125,7 @@ impl EventsApi {
     ) -> Result<Json<EventProgress>, Failure> {
         key.require("events:read")?;
         let id: EventId = page::id(&event_id.0, "event")?;
-        let progress = event::get(ctx, id).await?;
+        let progress = event::get_in(ctx, key.apps().as_deref(), id).await?;
         let rows::Model { id, source, source_id, event_type, time, data, created_at, .. } = progress.row;
         let word = |state: State| poem_openapi::types::ToJSON::to_json_string(&state).trim_matches('"').to_owned();
         Ok(Json(EventProgress {
@@ -172,5 +189,5 @@ impl EventsApi {
 async fn act(ctx: &Context, key: &Key, event_id: &str, act: Act) -> Result<Json<FanOut>, Failure> {
     key.require("events:write")?;
     let id: EventId = page::id(event_id, "event")?;
-    Ok(Json(event::fan_out::act::act(ctx, id, act).await?.into()))
+    Ok(Json(event::fan_out::act::act(ctx, (id, key.apps().as_deref()), act).await?.into()))
 }

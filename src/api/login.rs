@@ -80,8 +80,8 @@ impl LoginApi {
         app_id: Path<String>,
         Body(body): Body<LoginRequest>,
     ) -> Result<Json<TokenAnswer>, Failure> {
-        rate_limit::login(ctx, raw)?;
-        let done = login::log_in(ctx, &app_id.0, &body.code).await?;
+        let address = rate_limit::login(ctx, raw, &app_id.0)?;
+        let done = login::log_in(ctx, &app_id.0, &body.code, &address).await?;
         request::signed_in(done.user_id);
         let user = UserAnswer { id: done.user_id.to_string(), app_id: done.app_id, is_new: Some(done.is_new) };
         Ok(Json(answer(done.tokens, user)))

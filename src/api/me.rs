@@ -2,14 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use entity::{NotificationId, credit, user};
+use entity::{NotificationId, credit};
 use poem::web::Data;
-use poem_openapi::{
-    Object, OpenApi,
-    param::Query,
-    payload::Json,
-    types::{Example, MaybeUndefined},
-};
+use poem_openapi::{Object, OpenApi, param::Query, payload::Json, types::Example};
 
 use serde::Deserialize;
 
@@ -27,7 +22,6 @@ use crate::{
     context::Context,
     error::Error,
     notification::{self, Filter},
-    user::profile,
 };
 
 pub struct MeApi;
@@ -67,41 +61,6 @@ pub(super) struct Balance {
     updated_at: Time,
 }
 
-/// The signed-in user.
-#[derive(Object)]
-#[oai(skip_serializing_if_is_none)]
-struct Profile {
-    /// `usr_…`
-    id: String,
-    /// The app the user is signed in to.
-    app_id: String,
-    /// What the business system calls the user.
-    external_id: Option<String>,
-    nickname: Option<String>,
-    avatar_url: Option<String>,
-    language: Option<String>,
-    /// Whether a phone number is kept.
-    has_phone: bool,
-    created_at: Time,
-    updated_at: Time,
-}
-
-/// What the user says about themselves (JSON Merge Patch): a missing part stays, `null` takes it away.
-#[derive(Object, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[oai(deny_unknown_fields)]
-struct ProfileChange {
-    /// 1 to 50 characters.
-    #[serde(default)]
-    nickname: MaybeUndefined<String>,
-    /// Where the picture was uploaded to.
-    #[serde(default)]
-    avatar_url: MaybeUndefined<String>,
-    /// A language tag, such as `zh-CN`.
-    #[serde(default)]
-    language: MaybeUndefined<String>,
-}
-
 /// A template worth asking for.
 #[derive(Object)]
 #[oai(skip_serializing_if_is_none)]
@@ -135,28 +94,6 @@ struct Balances {
 
 #[OpenApi(prefix_path = "/v1/me", tag = "Tag::Me")]
 impl MeApi {
-    /// The signed-in user
-    #[oai(path = "/", method = "get", operation_id = "get_me")]
-    async fn get(&self, Data(ctx): Data<&Context>, user: User) -> Result<Json<Profile>, Failure> {
-        Ok(Json(profile_of(user.0.app_id.clone(), profile::get(ctx, &user.0).await?)))
-    }
-
-    /// Change what the user says about themselves
-    #[oai(path = "/", method = "patch", operation_id = "change_me")]
-    async fn change(
-        &self,
-        Data(ctx): Data<&Context>,
-        user: User,
-        Body(body): Body<ProfileChange>,
-    ) -> Result<Json<Profile>, Failure> {
-        let change = profile::Change {
-            nickname: part(body.nickname),
-            avatar_url: part(body.avatar_url),
-            language: part(body.language),
-        };
-        Ok(Json(profile_of(user.0.app_id.clone(), profile::change(ctx, &user.0, change).await?)))
-    }
-
     /// How many messages the user will still take
     #[oai(path = "/subscriptions", method = "get", operation_id = "list_subscriptions")]
     async fn subscriptions(&self, Data(ctx): Data<&Context>, user: User) -> Result<Json<Balances>, Failure> {
@@ -232,28 +169,6 @@ impl MeApi {
         let mut rows = notification::list(ctx, &filter, page.before, page.ask_for()).await?;
         let next_cursor = page.cut(&mut rows, |row| row.id.to_string());
         Ok(Json(NotificationList { data: rows.into_iter().map(Notification::from).collect(), next_cursor }))
-    }
-}
-
-fn part(given: MaybeUndefined<String>) -> Option<Option<String>> {
-    match given {
-        MaybeUndefined::Undefined => None,
-        MaybeUndefined::Null => Some(None),
-        MaybeUndefined::Value(text) => Some(Some(text)),
-    }
-}
-
-fn profile_of(app_id: String, row: user::Model) -> Profile {
-    Profile {
-        id: row.id.to_string(),
-        app_id,
-        external_id: row.external_id,
-        nickname: row.nickname,
-        avatar_url: row.avatar_url,
-        language: row.language,
-        has_phone: row.phone.is_some(),
-        created_at: Time(row.created_at),
-        updated_at: Time(row.updated_at),
     }
 }
 

@@ -99,7 +99,7 @@ impl NotificationsApi {
         idempotency_key: Header<Option<String>>,
         Body(body): Body<DirectNotification>,
     ) -> Result<Sent, Failure> {
-        key.require("notifications:write")?;
+        key.require_in("notifications:write", &body.app_id)?;
         rate_limit::events(ctx, &key.0.prefix)?;
         let mut accepted = event::direct::send(ctx, key.0.id, idempotency_key.0, body.into()).await?;
         let again = std::mem::take(&mut accepted.duplicate).then_some(true);
@@ -130,13 +130,17 @@ impl NotificationsApi {
         /// `next_cursor` of the page before.
         cursor: Query<Option<String>>,
     ) -> Result<Json<NotificationList>, Failure> {
-        key.require("notifications:read")?;
+        match &app_id.0 {
+            Some(app_id) => key.require_in("notifications:read", app_id)?,
+            None => key.require("notifications:read")?,
+        }
         let page = Page::<NotificationId>::parse(limit.0, cursor.0)?;
         let filter = Filter {
             state: state.0.map(Into::into),
             reason: reason.0.map(Into::into),
             user_id: page::filter_id("user_id", user_id.0)?,
             app_id: app_id.0,
+            app_ids: key.apps(),
             template_id: template_id.0,
             event_id: page::filter_id("event_id", event_id.0)?,
             created_after: created_after.0.map(|time| time.0),
@@ -160,6 +164,7 @@ impl NotificationsApi {
     ) -> Result<Json<NotificationStory>, Failure> {
         key.require("notifications:read")?;
         let story = notification::get(ctx, page::id(&notification_id.0, "notification")?).await?;
+        key.sees(&story.row.app_id, format_args!("notification {}", notification_id.0))?;
         let timeline = timeline(&story);
         Ok(Json(NotificationStory {
             notification: story.row.into(),
@@ -180,7 +185,7 @@ impl NotificationsApi {
         notification_id: Path<String>,
     ) -> Result<Json<Notification>, Failure> {
         key.require("notifications:write")?;
-        Ok(Json(act::cancel(ctx, page::id(&notification_id.0, "notification")?).await?.into()))
+        Ok(Json(act::cancel(ctx, seen(ctx, &key, &notification_id.0).await?).await?.into()))
     }
 
     /// Send a message that failed, expired or was cancelled once more
@@ -195,8 +200,17 @@ impl NotificationsApi {
         notification_id: Path<String>,
     ) -> Result<Json<Notification>, Failure> {
         key.require("notifications:write")?;
-        Ok(Json(act::replay(ctx, page::id(&notification_id.0, "notification")?).await?.into()))
+        Ok(Json(act::replay(ctx, seen(ctx, &key, &notification_id.0).await?).await?.into()))
     }
+}
+
+/// The id, if it is of an app that the key may use.
+async fn seen(ctx: &Context, key: &Key, id: &str) -> Result<NotificationId, Failure> {
+    let parsed = page::id(id, "notification")?;
+    if key.apps().is_some() {
+        key.sees(&notification::get(ctx, parsed).await?.row.app_id, format_args!("notification {id}"))?;
+    }
+    Ok(parsed)
 }
 
 fn attempt_of(row: attempt::Model) -> Attempt {

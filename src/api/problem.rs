@@ -26,7 +26,7 @@ pub struct Problem {
     /// Give this to the operator.
     pub request_id: String,
     /// The parts of the request at fault.
-    #[oai(skip_serializing_if_is_empty)]
+    #[oai(skip_serializing_if_is_empty, default)]
     pub errors: Vec<ProblemPart>,
     /// Whether the same request may succeed later.
     pub retryable: bool,
@@ -63,13 +63,16 @@ pub enum Failure {
     Unauthorized(Json<Problem>, #[oai(header = "WWW-Authenticate")] String),
     /// The caller may not do this.
     #[oai(status = 403, content_type = "application/problem+json")]
-    Forbidden(Json<Problem>),
+    Forbidden(Json<Problem>, #[oai(header = "WWW-Authenticate")] Option<String>),
     /// There is no such thing.
     #[oai(status = 404, content_type = "application/problem+json")]
     NotFound(Json<Problem>),
     /// The address does not take this method.
     #[oai(status = 405, content_type = "application/problem+json")]
     MethodNotAllowed(Json<Problem>),
+    /// The body did not arrive in time.
+    #[oai(status = 408, content_type = "application/problem+json")]
+    RequestTimeout(Json<Problem>),
     /// The state of the thing does not allow it.
     #[oai(status = 409, content_type = "application/problem+json")]
     Conflict(Json<Problem>),
@@ -106,16 +109,23 @@ pub fn status(code: Code) -> StatusCode {
         C::InvalidRequest | C::MalformedJson | C::LoginCodeInvalid | C::PhoneCodeInvalid | C::PhoneCodeOfOtherApp => {
             StatusCode::BAD_REQUEST
         }
-        C::MissingCredentials | C::InvalidToken | C::InvalidApiKey | C::InvalidRefreshToken | C::SessionEnded => {
-            StatusCode::UNAUTHORIZED
+        C::MissingCredentials
+        | C::InvalidToken
+        | C::InvalidApiKey
+        | C::InvalidSignature
+        | C::InvalidRefreshToken
+        | C::SessionEnded => StatusCode::UNAUTHORIZED,
+        C::InsufficientScope | C::AppNotAllowed | C::UserBanned | C::LoginRefused | C::CallbackRefused => {
+            StatusCode::FORBIDDEN
         }
-        C::InsufficientScope | C::LoginRefused | C::CallbackRefused => StatusCode::FORBIDDEN,
+        C::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
         C::RouteNotFound | C::NotFound | C::AppNotFound => StatusCode::NOT_FOUND,
         C::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
         C::LoginCodeUsed | C::StateConflict | C::SessionKeyStale => StatusCode::CONFLICT,
         C::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         C::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         C::EventConflict
+        | C::SignedIdReused
         | C::IdempotencyKeyReused
         | C::FieldsInvalid
         | C::RuleInvalid
@@ -137,12 +147,13 @@ impl From<Error> for Failure {
             tracing::error!(request.id = request::id(), %error, "request.failed");
         }
         let retry_after = error.retry_after.map(|span| span.as_secs().max(1));
-        let challenge = challenge(error.code);
+        let challenge = challenge(error.code).map(str::to_owned);
         let body = Json(problem(error, status));
         match status {
             StatusCode::BAD_REQUEST => Self::BadRequest(body),
-            StatusCode::UNAUTHORIZED => Self::Unauthorized(body, challenge.into()),
-            StatusCode::FORBIDDEN => Self::Forbidden(body),
+            StatusCode::UNAUTHORIZED => Self::Unauthorized(body, challenge.unwrap_or_default()),
+            StatusCode::FORBIDDEN => Self::Forbidden(body, challenge),
+            StatusCode::REQUEST_TIMEOUT => Self::RequestTimeout(body),
             StatusCode::NOT_FOUND => Self::NotFound(body),
             StatusCode::METHOD_NOT_ALLOWED => Self::MethodNotAllowed(body),
             StatusCode::CONFLICT => Self::Conflict(body),
@@ -158,11 +169,13 @@ impl From<Error> for Failure {
     }
 }
 
-/// RFC 6750 section 3: no error code where no credentials were sent.
-fn challenge(code: Code) -> &'static str {
+/// RFC 6750 section 3: no error code where no credentials were sent, or others than a bearer token.
+fn challenge(code: Code) -> Option<&'static str> {
     match code {
-        Code::MissingCredentials => "Bearer",
-        _ => "Bearer error=\"invalid_token\"",
+        Code::MissingCredentials | Code::InvalidSignature | Code::InvalidRefreshToken => Some("Bearer"),
+        Code::InvalidToken | Code::InvalidApiKey | Code::SessionEnded => Some("Bearer error=\"invalid_token\""),
+        Code::InsufficientScope => Some("Bearer error=\"insufficient_scope\""),
+        _ => None,
     }
 }
 

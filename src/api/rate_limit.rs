@@ -1,56 +1,94 @@
 //! Limits per caller (governor: GCRA), of this node. A limit of 0 is none.
+//!
+//! Every answer of a limited operation tells how much is left in `RateLimit` and `RateLimit-Policy`
+//! (draft-ietf-httpapi-ratelimit-headers).
 
 use std::{net::IpAddr, num::NonZeroU32, sync::OnceLock, time::Duration};
 
+use entity::UserId;
 use governor::{
     Quota, RateLimiter,
     clock::{Clock, DefaultClock},
+    middleware::StateInformationMiddleware,
     state::keyed::DefaultKeyedStateStore,
 };
 use poem::Request;
 
-use super::problem::Failure;
+use super::{
+    problem::Failure,
+    request::{self, Left},
+};
 use crate::{
     context::Context,
     error::{Code, Error},
 };
 
-type Limiter = RateLimiter<String, DefaultKeyedStateStore<String>, DefaultClock>;
+type Keyed = RateLimiter<String, DefaultKeyedStateStore<String>, DefaultClock, StateInformationMiddleware>;
+
+/// Callers remembered before those that have not come for a while are dropped.
+const MANY: usize = 100_000;
 
 #[derive(Default)]
 struct Limiters {
-    login: OnceLock<Option<Limiter>>,
-    events: OnceLock<Option<Limiter>>,
+    login_per_ip: OnceLock<Option<Keyed>>,
+    login_per_app: OnceLock<Option<Keyed>>,
+    me_per_user: OnceLock<Option<Keyed>>,
+    events_per_key: OnceLock<Option<Keyed>>,
 }
 
-fn limiter(per_minute: u32) -> Option<Limiter> {
-    NonZeroU32::new(per_minute).map(|rate| RateLimiter::keyed(Quota::per_minute(rate)))
+/// Logins, by the caller's address, which it gives, and by the app.
+pub fn login(ctx: &Context, request: &Request, app_id: &str) -> Result<String, Failure> {
+    let address = client(ctx, request);
+    let (limiters, limits) = (ctx.memory::<Limiters>(), &ctx.config.limits);
+    check(&limiters.login_per_ip, "login-per-address", limits.login_per_ip, &address)?;
+    // An app that is none takes no room.
+    if ctx.app(app_id).is_some() {
+        check(&limiters.login_per_app, "login-per-app", limits.login_per_app, app_id)?;
+    }
+    Ok(address)
 }
 
-/// Logins, by the caller's address.
-pub fn login(ctx: &Context, request: &Request) -> Result<(), Failure> {
-    let limiters = ctx.memory::<Limiters>();
-    let limiter = limiters.login.get_or_init(|| limiter(ctx.config.limits.login_per_ip));
-    check(limiter.as_ref(), &client(ctx, request))
+/// What a signed-in user asks.
+pub fn user(ctx: &Context, user_id: UserId) -> Result<(), Failure> {
+    check(&ctx.memory::<Limiters>().me_per_user, "me", ctx.config.limits.me_per_user, &user_id.to_string())
 }
 
 /// Events, by API key.
 pub fn events(ctx: &Context, prefix: &str) -> Result<(), Failure> {
-    let limiters = ctx.memory::<Limiters>();
-    let limiter = limiters.events.get_or_init(|| limiter(ctx.config.limits.events_per_key));
-    check(limiter.as_ref(), prefix)
+    check(&ctx.memory::<Limiters>().events_per_key, "events", ctx.config.limits.events_per_key, prefix)
 }
 
-fn check(limiter: Option<&Limiter>, key: &str) -> Result<(), Failure> {
+fn check(
+    limiter: &OnceLock<Option<Keyed>>,
+    policy: &'static str,
+    per_minute: u32,
+    caller: &str,
+) -> Result<(), Failure> {
+    let limiter = limiter.get_or_init(|| {
+        let rate = NonZeroU32::new(per_minute)?;
+        Some(RateLimiter::keyed(Quota::per_minute(rate)).with_middleware())
+    });
     let Some(limiter) = limiter else { return Ok(()) };
-    // Callers that have not come for a while cost nothing.
-    if limiter.len() > 100_000 {
+    if limiter.len() > MANY {
         limiter.retain_recent();
     }
-    limiter.check_key(&key.to_owned()).map_err(|until| {
-        let wait = until.wait_time_from(DefaultClock::default().now());
-        Error::new(Code::RateLimited).retry_after(wait.max(Duration::from_secs(1))).into()
-    })
+    match limiter.check_key(&caller.to_owned()) {
+        Ok(state) => {
+            let left = state.remaining_burst_capacity();
+            let full_in = u64::from(per_minute.saturating_sub(left)) * 60;
+            let seconds = full_in.div_ceil(u64::from(per_minute));
+            request::note_limit(Left { policy, per_minute, left, seconds });
+            Ok(())
+        }
+        Err(until) => {
+            let wait = until.wait_time_from(DefaultClock::default().now());
+            // Rounded up: who comes back a moment too early is refused once more.
+            let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+            let seconds = seconds.max(1);
+            request::note_limit(Left { policy, per_minute, left: 0, seconds });
+            Err(Error::new(Code::RateLimited).retry_after(Duration::from_secs(seconds)).into())
+        }
+    }
 }
 
 /// The caller's address: the connection's, or what a trusted proxy says. The last entry of
@@ -66,10 +104,21 @@ fn client(ctx: &Context, request: &Request) -> String {
         })
     };
     if !trusted(&peer) {
-        return peer.to_string();
+        return counted(peer);
     }
     let forwarded = request.headers().get_all("x-forwarded-for").iter().filter_map(|value| value.to_str().ok());
     let hops: Vec<IpAddr> =
         forwarded.flat_map(|value| value.split(',')).filter_map(|hop| hop.trim().parse().ok()).collect();
-    hops.into_iter().rev().find(|hop| !trusted(hop)).unwrap_or(peer).to_string()
+    counted(hops.into_iter().rev().find(|hop| !trusted(hop)).unwrap_or(peer))
+}
+
+/// One line's customer has all of a /64, so that is what counts as one address of IPv6.
+fn counted(address: IpAddr) -> String {
+    match address {
+        IpAddr::V4(address) => address.to_string(),
+        IpAddr::V6(address) => match address.to_ipv4_mapped() {
+            Some(mapped) => mapped.to_string(),
+            None => format!("{:?}/64", &address.segments()[..4]),
+        },
+    }
 }

@@ -12,7 +12,7 @@ use poem_openapi::error::{
 };
 use uuid::Uuid;
 
-use super::problem::Failure;
+use super::{problem::Failure, signed};
 use crate::{
     clock::Stopwatch,
     context::Context,
@@ -29,6 +29,17 @@ struct Facts {
     chinese: bool,
     /// Who asks, once that is known.
     principal: RefCell<Option<String>>,
+    limits: RefCell<Vec<Left>>,
+}
+
+/// What is left of a limit.
+#[derive(Clone, Copy)]
+pub struct Left {
+    pub policy: &'static str,
+    pub per_minute: u32,
+    pub left: u32,
+    /// Until all of it is there again, or until the next request may come if nothing is left.
+    pub seconds: u64,
 }
 
 tokio::task_local! {
@@ -58,33 +69,42 @@ pub fn signed_in(principal: impl ToString) {
     let _ = FACTS.try_with(|facts| facts.principal.replace(Some(principal.to_string())));
 }
 
+/// Notes what is left of a limit, for the answer's headers.
+pub fn note_limit(left: Left) {
+    let _ = FACTS.try_with(|facts| facts.limits.borrow_mut().push(left));
+}
+
 /// Wraps everything else.
 pub async fn handle<E: Endpoint>(next: Arc<E>, request: Request) -> Result<Response> {
-    let context = request.data::<Context>().cloned();
+    let ctx = request.data::<Context>().cloned();
     let facts = Facts {
         id: request_id(request.headers()),
         path: request.uri().path().to_owned(),
-        public_url: context.as_ref().map(|ctx| ctx.config.public_url.clone()).unwrap_or_default(),
+        public_url: ctx.as_ref().map(|ctx| ctx.config.public_url.clone()).unwrap_or_default(),
         chinese: reads_chinese(request.headers()),
         principal: RefCell::new(None),
+        limits: RefCell::default(),
     };
-    let limit = context.map_or(usize::MAX, |ctx| ctx.config.limits.body_bytes);
-    FACTS.scope(facts, answer(next, request, limit)).await
+    FACTS.scope(facts, answer(next, request, ctx)).await
 }
 
-async fn answer<E: Endpoint>(next: Arc<E>, request: Request, limit: usize) -> Result<Response> {
+async fn answer<E: Endpoint>(next: Arc<E>, request: Request, ctx: Option<Context>) -> Result<Response> {
     let stopwatch = Stopwatch::start();
     let method = request.method().clone();
-    let outcome = match limited(request, limit).await {
-        Ok(request) => next.call(request).await,
-        Err(error) => Err(error),
+    let outcome = match &ctx {
+        Some(ctx) => match limited(request, ctx).await {
+            Ok(request) => signed::pass(ctx, &*next, request).await,
+            Err(error) => Err(error),
+        },
+        None => Err(Failure::from(Error::new(Code::Internal)).into()),
     };
     let mut response = match outcome {
-        Ok(output) => output.into_response(),
+        Ok(response) => response,
         Err(error) if error.is_from_response() => error.into_response(),
         Err(error) => failure(&error).into_response(),
     };
     let headers = response.headers_mut();
+    tell_limits(headers);
     if let Ok(id) = HeaderValue::from_str(&id()) {
         headers.insert(REQUEST_ID, id);
     }
@@ -112,8 +132,14 @@ async fn answer<E: Endpoint>(next: Arc<E>, request: Request, limit: usize) -> Re
 }
 
 /// The request with its body read, refused when it is too large whatever its headers say.
-async fn limited(mut request: Request, limit: usize) -> Result<Request> {
-    let body = request.take_body().into_bytes_limit(limit).await?;
+async fn limited(mut request: Request, ctx: &Context) -> Result<Request> {
+    let limits = &ctx.config.limits;
+    let body = request.take_body().into_bytes_limit(limits.body_bytes);
+    // Who sends a byte now and then must not hold a connection for ever.
+    let Ok(body) = tokio::time::timeout(limits.read_timeout, body).await else {
+        return Err(Failure::from(Error::new(Code::RequestTimeout)).into());
+    };
+    let body = body?;
     request.set_body(body);
     without_charset(request.headers_mut());
     Ok(request)
@@ -130,6 +156,19 @@ fn without_charset(headers: &mut HeaderMap) {
     if let Some(plain) = plain {
         headers.insert(header::CONTENT_TYPE, plain);
     }
+}
+
+/// `RateLimit` and `RateLimit-Policy` (draft-ietf-httpapi-ratelimit-headers).
+fn tell_limits(headers: &mut HeaderMap) {
+    let limits = FACTS.try_with(|facts| facts.limits.borrow().clone()).unwrap_or_default();
+    let mut tell = |name: &'static str, text: fn(&Left) -> String| {
+        let texts: Vec<_> = limits.iter().map(text).collect();
+        if let Some(value) = HeaderValue::from_str(&texts.join(", ")).ok().filter(|_| !texts.is_empty()) {
+            headers.insert(name, value);
+        }
+    };
+    tell("RateLimit", |left| format!("\"{}\";r={};t={}", left.policy, left.left, left.seconds));
+    tell("RateLimit-Policy", |left| format!("\"{}\";q={};w=60", left.policy, left.per_minute));
 }
 
 fn request_id(headers: &HeaderMap) -> String {

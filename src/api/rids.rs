@@ -40,7 +40,7 @@ impl RidsApi {
         /// Such as `6201abcd-12345678-0badcafe`.
         rid: Path<String>,
     ) -> Result<Json<FailedCall>, Failure> {
-        key.require("apps:read")?;
+        key.require_in("apps:read", &app_id.0)?;
         let wechat::rid::FailedCall { invoked_at, cost_in_ms, request_url, request_body, response_body, client_ip } =
             rid::look_up(ctx, &app_id.0, &rid.0).await?;
         let invoked_at = invoked_at.map(|seconds| Time(Timestamp(seconds.saturating_mul(1000))));

@@ -172,7 +172,7 @@ impl RulesApi {
     ) -> Result<Json<RuleList>, Failure> {
         key.require("rules:read")?;
         let page = Page::<RuleId>::parse(limit.0, cursor.0)?;
-        let mut rows = rule::list(ctx, page.before, page.ask_for()).await?;
+        let mut rows = rule::list_in(ctx, key.apps().as_deref(), page.before, page.ask_for()).await?;
         let next_cursor = page.cut(&mut rows, |row| row.id.to_string());
         Ok(Json(RuleList { data: rows.into_iter().map(Rule::from).collect(), next_cursor }))
     }
@@ -187,7 +187,7 @@ impl RulesApi {
         key: Key,
         Body(body): Body<RuleBody>,
     ) -> Result<Created, Failure> {
-        key.require("rules:write")?;
+        key.require_in("rules:write", &body.app_id)?;
         let row = rule::create(ctx, body.into()).await?;
         Ok(Created::Rule(Json(row.into())))
     }
@@ -204,7 +204,7 @@ impl RulesApi {
         rule_id: Path<String>,
     ) -> Result<Json<Rule>, Failure> {
         key.require("rules:read")?;
-        Ok(Json(rule::get(ctx, page::id(&rule_id.0, "rule")?).await?.into()))
+        Ok(Json(seen(ctx, &key, &rule_id.0).await?.into()))
     }
 
     /// Replace a rule
@@ -219,8 +219,9 @@ impl RulesApi {
         rule_id: Path<String>,
         Body(body): Body<RuleBody>,
     ) -> Result<Json<Rule>, Failure> {
-        key.require("rules:write")?;
-        Ok(Json(rule::replace(ctx, page::id(&rule_id.0, "rule")?, body.into()).await?.into()))
+        key.require_in("rules:write", &body.app_id)?;
+        let id = seen(ctx, &key, &rule_id.0).await?.id;
+        Ok(Json(rule::replace(ctx, id, body.into()).await?.into()))
     }
 
     /// Delete a rule
@@ -235,9 +236,16 @@ impl RulesApi {
         rule_id: Path<String>,
     ) -> Result<Deleted, Failure> {
         key.require("rules:write")?;
-        rule::delete(ctx, page::id(&rule_id.0, "rule")?).await?;
+        rule::delete(ctx, seen(ctx, &key, &rule_id.0).await?.id).await?;
         Ok(Deleted::Done)
     }
+}
+
+/// The rule, if it is of an app that the key may use.
+async fn seen(ctx: &Context, key: &Key, id: &str) -> Result<rows::Model, Failure> {
+    let row = rule::get(ctx, page::id(id, "rule")?).await?;
+    key.sees(&row.app_id, format_args!("rule {id}"))?;
+    Ok(row)
 }
 
 impl From<RuleBody> for Definition {

@@ -83,7 +83,7 @@ impl TemplateLibraryApi {
         key: Key,
         #[oai(example = "example_app_id")] app_id: Path<String>,
     ) -> Result<Json<LibraryCategoryList>, Failure> {
-        key.require("templates:read")?;
+        key.require_in("templates:read", &app_id.0)?;
         let found = library::categories(ctx, &*app(ctx, &app_id.0)?).await?;
         let data = found.into_iter().map(|category| LibraryCategory { id: category.id, name: category.name });
         Ok(Json(LibraryCategoryList { data: data.collect() }))
@@ -105,7 +105,7 @@ impl TemplateLibraryApi {
         /// At most 30.
         limit: Query<Option<u64>>,
     ) -> Result<Json<LibraryTitleList>, Failure> {
-        key.require("templates:read")?;
+        key.require_in("templates:read", &app_id.0)?;
         let app = app(ctx, &app_id.0)?;
         let limit = limit.0.unwrap_or(MOST_TITLES);
         let (found, total) = library::titles(ctx, &app, category_ids.0, start.0.unwrap_or(0), limit).await?;
@@ -133,7 +133,7 @@ impl TemplateLibraryApi {
         #[oai(example = "example_app_id")] app_id: Path<String>,
         tid: Path<String>,
     ) -> Result<Json<LibraryKeywordList>, Failure> {
-        key.require("templates:read")?;
+        key.require_in("templates:read", &app_id.0)?;
         let found = library::keywords(ctx, &*app(ctx, &app_id.0)?, &tid.0).await?;
         let data = found.into_iter().map(|keyword| LibraryKeyword {
             keyword_id: keyword.kid,
@@ -155,7 +155,7 @@ impl TemplateLibraryApi {
         #[oai(example = "example_app_id")] app_id: Path<String>,
         template_id: Path<String>,
     ) -> Result<Deleted, Failure> {
-        key.require("templates:write")?;
+        key.require_in("templates:write", &app_id.0)?;
         library::delete(ctx, &*app(ctx, &app_id.0)?, &template_id.0).await?;
         Ok(Deleted::Done)
     }

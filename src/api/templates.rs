@@ -51,7 +51,7 @@ struct TemplateField {
     /// What it takes: `thing`, `amount`, `date`, …
     keyword: String,
     /// The only values an `enum_string` takes.
-    #[oai(skip_serializing_if_is_empty)]
+    #[oai(skip_serializing_if_is_empty, default)]
     enum_values: Vec<String>,
 }
 
@@ -98,7 +98,7 @@ impl TemplatesApi {
         key: Key,
         #[oai(example = "example_app_id")] app_id: Path<String>,
     ) -> Result<Json<TemplateList>, Failure> {
-        key.require("templates:read")?;
+        key.require_in("templates:read", &app_id.0)?;
         let app = app(ctx, &app_id.0)?;
         Ok(list(template::of_app(ctx.db.read(), &app.app_id).await?))
     }
@@ -114,7 +114,7 @@ impl TemplatesApi {
         #[oai(example = "example_app_id")] app_id: Path<String>,
         Body(body): Body<NewTemplate>,
     ) -> Result<Added, Failure> {
-        key.require("templates:write")?;
+        key.require_in("templates:write", &app_id.0)?;
         let app = app(ctx, &app_id.0)?;
         let row = library::add(ctx, &app, &body.tid, &body.keyword_ids, &body.scene).await?;
         Ok(Added::Template(Json(row.into())))
@@ -130,7 +130,7 @@ impl TemplatesApi {
         key: Key,
         #[oai(example = "example_app_id")] app_id: Path<String>,
     ) -> Result<Json<TemplateList>, Failure> {
-        key.require("templates:write")?;
+        key.require_in("templates:write", &app_id.0)?;
         Ok(list(template::sync(ctx, &*app(ctx, &app_id.0)?).await?))
     }
 }

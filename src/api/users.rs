@@ -3,7 +3,7 @@
 use entity::{UserId, consent as consent_rows};
 use poem::web::Data;
 use poem_openapi::{
-    Object, OpenApi,
+    ApiResponse, Object, OpenApi,
     param::{Path, Query},
     payload::Json,
     types::Example,
@@ -13,6 +13,7 @@ use serde::Deserialize;
 use super::{
     Tag,
     body::Body,
+    export::UserExport,
     me::{Balance, balance},
     object::ConsentKind,
     page::{self, Page},
@@ -23,7 +24,10 @@ use super::{
 use crate::{
     consent,
     context::Context,
-    user::lookup::{self, Filter, Person},
+    user::{
+        ban, erase, export,
+        lookup::{self, Filter, Person},
+    },
 };
 
 pub struct UsersApi;
@@ -36,6 +40,9 @@ struct User {
     /// What you call this person: address messages to `external:…`.
     external_id: Option<String>,
     created_at: Time,
+    /// Since when the user may not log in.
+    banned_at: Option<Time>,
+    banned_because: Option<String>,
     identities: Vec<Identity>,
 }
 
@@ -103,6 +110,28 @@ struct AppBalance {
     balance: Balance,
 }
 
+/// Why a user may not log in.
+#[derive(Object, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[oai(deny_unknown_fields, example)]
+struct Ban {
+    /// For operators; the user is not told.
+    because: Option<String>,
+}
+
+impl Example for Ban {
+    fn example() -> Self {
+        Self { because: Some("Resells coupons".into()) }
+    }
+}
+
+#[derive(ApiResponse)]
+enum UserDone {
+    /// The user is gone.
+    #[oai(status = 204)]
+    Done,
+}
+
 #[OpenApi(prefix_path = "/v1/users", tag = "Tag::Users")]
 impl UsersApi {
     /// Find users
@@ -124,7 +153,7 @@ impl UsersApi {
     ) -> Result<Json<UserList>, Failure> {
         key.require("users:read")?;
         let page = Page::<UserId>::parse(limit.0, cursor.0)?;
-        let filter = Filter { openid: openid.0, unionid: unionid.0, external_id: external_id.0 };
+        let filter = Filter { openid: openid.0, unionid: unionid.0, external_id: external_id.0, app_ids: key.apps() };
         let mut people = lookup::list(ctx, &filter, page.before, page.ask_for()).await?;
         let next_cursor = page.cut(&mut people, |person| person.user.id.to_string());
         Ok(Json(UserList { data: people.into_iter().map(User::from).collect(), next_cursor }))
@@ -143,7 +172,7 @@ impl UsersApi {
         user_id: Path<String>,
     ) -> Result<Json<User>, Failure> {
         key.require("users:read")?;
-        Ok(Json(lookup::get(ctx, page::id(&user_id.0, "user")?).await?.into()))
+        Ok(Json(seen(ctx, &key, &user_id.0).await?.into()))
     }
 
     /// Say what you call this person
@@ -159,8 +188,9 @@ impl UsersApi {
         Body(body): Body<ExternalId>,
     ) -> Result<Json<User>, Failure> {
         key.require("users:write")?;
-        let id = page::id(&user_id.0, "user")?;
-        Ok(Json(lookup::set_external_id(ctx, id, body.external_id.as_deref()).await?.into()))
+        let id = seen(ctx, &key, &user_id.0).await?.user.id;
+        lookup::set_external_id(ctx, id, body.external_id.as_deref()).await?;
+        Ok(Json(seen(ctx, &key, &user_id.0).await?.into()))
     }
 
     /// What the user agreed to, and the ledger behind it
@@ -175,7 +205,7 @@ impl UsersApi {
         user_id: Path<String>,
     ) -> Result<Json<Ledger>, Failure> {
         key.require("users:read")?;
-        let person = lookup::get(ctx, page::id(&user_id.0, "user")?).await?;
+        let person = seen(ctx, &key, &user_id.0).await?;
         let mut ledger = Ledger { data: Vec::new(), ledger: Vec::new() };
         for identity in &person.identities {
             let app_id = identity.app_id.as_str();
@@ -187,6 +217,79 @@ impl UsersApi {
         ledger.ledger.sort_by_key(|entry| std::cmp::Reverse(entry.at.0));
         Ok(Json(ledger))
     }
+
+    /// Everything that is known of the user
+    ///
+    /// Of the apps that the key may use. Written down in the audit log. Needs `users:read`.
+    #[oai(path = "/:user_id/export", method = "get", operation_id = "export_user")]
+    async fn export(
+        &self,
+        Data(ctx): Data<&Context>,
+        key: Key,
+        /// `usr_…`
+        user_id: Path<String>,
+    ) -> Result<Json<UserExport>, Failure> {
+        key.require("users:read")?;
+        let id = page::id(&user_id.0, "user")?;
+        Ok(Json(export::export(ctx, id, key.apps().as_deref(), &key.actor()).await?.into()))
+    }
+
+    /// Erase the user
+    ///
+    /// In the apps that the key may use. Identities, consents and balances are deleted, messages, events and
+    /// callbacks emptied, sessions ended. It cannot be undone. Needs `users:write`.
+    #[oai(path = "/:user_id", method = "delete", operation_id = "erase_user")]
+    async fn erase(
+        &self,
+        Data(ctx): Data<&Context>,
+        key: Key,
+        /// `usr_…`
+        user_id: Path<String>,
+    ) -> Result<UserDone, Failure> {
+        key.require("users:write")?;
+        let id = page::id(&user_id.0, "user")?;
+        erase::by_request(ctx, id, key.apps().as_deref(), &key.actor()).await?;
+        Ok(UserDone::Done)
+    }
+
+    /// Ban the user: no login any more, all sessions end
+    ///
+    /// At once, on every node and in all apps. Messages go on. Needs `users:write` and a key for all apps.
+    #[oai(path = "/:user_id/ban", method = "put", operation_id = "ban_user")]
+    async fn ban(
+        &self,
+        Data(ctx): Data<&Context>,
+        key: Key,
+        /// `usr_…`
+        user_id: Path<String>,
+        Body(body): Body<Ban>,
+    ) -> Result<Json<User>, Failure> {
+        key.require_for_all("users:write")?;
+        let id = page::id(&user_id.0, "user")?;
+        ban::ban(ctx, id, body.because.as_deref(), &key.actor()).await?;
+        Ok(Json(seen(ctx, &key, &user_id.0).await?.into()))
+    }
+
+    /// Lift the ban
+    ///
+    /// Needs `users:write` and a key for all apps.
+    #[oai(path = "/:user_id/ban", method = "delete", operation_id = "unban_user")]
+    async fn unban(
+        &self,
+        Data(ctx): Data<&Context>,
+        key: Key,
+        /// `usr_…`
+        user_id: Path<String>,
+    ) -> Result<Json<User>, Failure> {
+        key.require_for_all("users:write")?;
+        ban::lift(ctx, page::id(&user_id.0, "user")?, &key.actor()).await?;
+        Ok(Json(seen(ctx, &key, &user_id.0).await?.into()))
+    }
+}
+
+/// The person, as the apps know them that the key may use.
+async fn seen(ctx: &Context, key: &Key, id: &str) -> Result<Person, Failure> {
+    Ok(lookup::get_in(ctx, key.apps().as_deref(), page::id(id, "user")?).await?)
 }
 
 fn entry(app_id: &str, row: consent_rows::Model) -> LedgerEntry {
@@ -213,6 +316,8 @@ impl From<Person> for User {
             id: person.user.id.to_string(),
             external_id: person.user.external_id,
             created_at: Time(person.user.created_at),
+            banned_at: person.user.banned_at.map(Time),
+            banned_because: person.user.banned_because,
             identities: person.identities.into_iter().map(identity).collect(),
         }
     }

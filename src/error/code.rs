@@ -54,6 +54,9 @@ codes! {
     PayloadTooLarge "payload_too_large" false
         "The body is too large" "请求体过大"
         "Send less at once; the limit is limits.body_bytes of the configuration." "请减少单次发送的内容;上限为配置项 limits.body_bytes。";
+    RequestTimeout "request_timeout" true
+        "The body did not arrive in time" "请求体未能及时到达"
+        "Send it again; the limit is limits.read_timeout of the configuration." "请重新发送;时限为配置项 limits.read_timeout。";
     UnsupportedMediaType "unsupported_media_type" false
         "The body's media type is not supported" "不支持的媒体类型"
         "Send `Content-Type: application/json`." "请使用 Content-Type: application/json。";
@@ -72,12 +75,24 @@ codes! {
     InsufficientScope "insufficient_scope" false
         "The API key may not do this" "API 密钥权限不足"
         "Use a key that has the scope named in the detail." "请使用具有所需权限范围的密钥。";
+    AppNotAllowed "app_not_allowed" false
+        "The API key is for other apps" "API 密钥不适用于该应用"
+        "Use a key for this app, or for all apps." "请使用适用于该应用或全部应用的密钥。";
+    InvalidSignature "invalid_signature" false
+        "The request is not signed by a live key" "请求签名无效"
+        "Sign webhook-id, webhook-timestamp and the body to the letter with the signing secret (whsec_…), as Standard Webhooks say." "请按 Standard Webhooks 规范,用签名密钥(whsec_…)对 webhook-id、webhook-timestamp 与原始请求体签名。";
+    SignedIdReused "signed_id_reused" false
+        "Another request was signed with this webhook-id" "该 webhook-id 已用于其他内容"
+        "Give each request its own id; a repeat must be the same to the letter." "请为每个请求使用新的 id;重复发送的内容必须完全一致。";
     InvalidRefreshToken "invalid_refresh_token" false
         "The refresh token is not valid" "刷新令牌无效"
         "Log in again with a new code of wx.login." "请重新调用 wx.login 登录。";
     SessionEnded "session_ended" false
         "The session has ended" "会话已结束"
         "Log in again with a new code of wx.login." "请重新调用 wx.login 登录。";
+    UserBanned "user_banned" false
+        "This user may not log in" "该用户已被禁止登录"
+        "An operator has banned the user and can lift the ban." "运维已禁止该用户登录,可由运维解除。";
     AppNotFound "app_not_found" false
         "There is no such app" "应用不存在"
         "Use an AppID of the configuration; GET /v1/apps lists them." "请使用配置中的 AppID;GET /v1/apps 可列出。";

@@ -68,7 +68,7 @@ pub(super) fn apply<'a>(rules: &'a [CompiledRule], events: &[(EventId, &'a Incom
             applied.push(of_limited_size(index, policy, None, (event.to.clone(), message)));
             continue;
         }
-        let of_type: Vec<_> = rules.iter().filter(|rule| rule.row.event_type == event.event_type).collect();
+        let of_type: Vec<_> = rules.iter().filter(|rule| concerns(rule, event)).collect();
         if of_type.is_empty() {
             continue;
         }
@@ -89,6 +89,12 @@ pub(super) fn apply<'a>(rules: &'a [CompiledRule], events: &[(EventId, &'a Incom
         }
     }
     applied
+}
+
+/// A key for some apps only reaches nobody in the others.
+fn concerns(rule: &CompiledRule, event: &Incoming) -> bool {
+    rule.row.event_type == event.event_type
+        && event.app_ids.as_ref().is_none_or(|app_ids| app_ids.contains(&rule.row.app_id))
 }
 
 fn of_limited_size(

@@ -80,6 +80,7 @@ pub async fn send(
         ttl_seconds: letter.ttl_seconds,
         priority: letter.priority,
         direct: None,
+        app_ids: None,
     };
     // A repeat is answered before anything is checked: the template may have changed since.
     let first = row::Entity::find()

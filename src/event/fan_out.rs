@@ -9,6 +9,7 @@
 //! What a portion makes and how far the fan-out is are one commit, so a crash neither loses nor doubles anybody.
 
 pub mod act;
+mod forget;
 mod portion;
 
 use std::collections::HashMap;
@@ -19,14 +20,15 @@ use entity::{
     fan_out_portion as portions, identity,
 };
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, IntoActiveModel, JoinType,
-    PaginatorTrait, QueryFilter, QuerySelect, Select,
+    ActiveValue::Set, ColumnTrait, Condition, ConnectionTrait, DatabaseTransaction, EntityTrait, IntoActiveModel,
+    JoinType, PaginatorTrait, QueryFilter, QuerySelect, Select,
 };
 use uuid::Uuid;
 
 use super::{Incoming, apply::Applied};
 use crate::{error::Error, rule::compiled::Message};
 
+pub use forget::{forget_events, forget_names};
 pub use portion::step;
 
 /// Recipients of one transaction.
@@ -136,9 +138,19 @@ fn consented(app_id: &str, template_id: &str) -> Select<identity::Entity> {
         .filter(credit::Column::Credits.gt(0))
 }
 
-/// The event's progress; None when it is for few people.
-pub async fn progress(db: &impl ConnectionTrait, event_id: EventId) -> Result<Option<Progress>, Error> {
-    let rows = row::Entity::find().filter(row::Column::EventId.eq(event_id)).all(db).await?;
+fn in_apps(app_ids: Option<&[String]>) -> Condition {
+    let all = Condition::all();
+    app_ids.map_or(all.clone(), |app_ids| all.add(row::Column::AppId.is_in(app_ids)))
+}
+
+/// The event's progress, in these apps only (None for all); None when it is for few people.
+pub async fn progress(
+    db: &impl ConnectionTrait,
+    event_id: EventId,
+    app_ids: Option<&[String]>,
+) -> Result<Option<Progress>, Error> {
+    let query = row::Entity::find().filter(row::Column::EventId.eq(event_id)).filter(in_apps(app_ids));
+    let rows = query.all(db).await?;
     let mut sum = NOTHING;
     for row in &rows {
         add(&mut sum, row);

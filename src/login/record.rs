@@ -22,8 +22,8 @@ use super::NewLogin;
 use crate::{
     context::Context,
     database::rows::{Rows, padded, portions},
-    error::Error,
-    user as users,
+    error::{Code, Error},
+    user::{self as users, ban},
 };
 
 /// Whether the session is the first of its user: whether its login made the user.
@@ -39,9 +39,11 @@ fn who(login: &NewLogin) -> Who {
     (login.app_id.clone(), login.wechat.openid.clone())
 }
 
-/// Upserts the identities and their users and makes a session for each login, in their order, with
-/// whether the user is new.
-pub(super) async fn record(ctx: &Context, logins: &[Arc<NewLogin>]) -> Result<Vec<(session::Model, bool)>, Error> {
+/// A session with whether its user is new; an error for a banned user.
+pub(super) type Recorded = Result<(session::Model, bool), Error>;
+
+/// Upserts the identities and their users and makes a session for each login, in their order.
+pub(super) async fn record(ctx: &Context, logins: &[Arc<NewLogin>]) -> Result<Vec<Recorded>, Error> {
     let now = ctx.clock.now();
     let tx = ctx.db.begin().await?;
     users::lock_persons(&tx, logins.iter().filter_map(|login| login.wechat.unionid.as_deref())).await?;
@@ -68,18 +70,23 @@ pub(super) async fn record(ctx: &Context, logins: &[Arc<NewLogin>]) -> Result<Ve
         new.entry(who(login)).or_insert(is_new);
         known.insert(who(login), identity);
     }
-    let sessions: Vec<_> = logins
+    let banned = ban::among(&tx, known.values().map(|identity| identity.user_id)).await?;
+    let sessions: Vec<Recorded> = logins
         .iter()
         .filter_map(|login| {
             let identity = known.get(&who(login))?;
             // Of two logins of one stranger the first made the user.
             let is_new = new.get_mut(&who(login)).is_some_and(std::mem::take);
+            if banned.contains(&identity.user_id) {
+                return Some(Err(Error::new(Code::UserBanned)));
+            }
             let of = (identity.user_id, identity.id, login.app_id.as_str());
-            Some((crate::session::new_row(ctx, now, of, login.code_mac.clone()), is_new))
+            Some(Ok((crate::session::new_row(ctx, now, of, login.code_mac.clone()), is_new)))
         })
         .collect();
-    for portion in portions(sessions.clone(), logins.len()) {
-        let rows = portion.into_iter().map(|(row, _)| session::ActiveModel {
+    let rows: Vec<_> = sessions.iter().filter_map(|made| Some(made.as_ref().ok()?.0.clone())).collect();
+    for portion in portions(rows, logins.len()) {
+        let rows = portion.into_iter().map(|row| session::ActiveModel {
             revoked_at: NotSet,
             revoked_because: NotSet,
             ..row.into_active_model()

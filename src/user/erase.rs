@@ -28,9 +28,12 @@ use sea_orm::{
 };
 use serde_json::json;
 
+use super::lookup::{self, Person};
 use crate::{
     audit::{self, Entry},
+    context::Context,
     error::Error,
+    signed_request,
 };
 
 /// What `RevokeInfo` may name, and where Magpie holds such data: columns of `user` that become NULL.
@@ -114,9 +117,28 @@ pub async fn person(tx: &DatabaseTransaction, user_id: UserId, actor: &str, now:
     audit::record(tx, Entry { actor, action: "user.erased", app_id: None, subject: Some(user_id), detail }, now).await
 }
 
+/// Erases a person because they or a business system ask for it: in these apps (None for all).
+pub async fn by_request(ctx: &Context, id: UserId, app_ids: Option<&[String]>, actor: &str) -> Result<(), Error> {
+    let Person { user, identities } = lookup::get_in(ctx, app_ids, id).await?;
+    let now = ctx.clock.now();
+    let tx = ctx.db.begin().await?;
+    if app_ids.is_none() {
+        person(&tx, user.id, actor, now).await?;
+    } else {
+        for identity in &identities {
+            in_app(&tx, (&identity.app_id, &identity.openid), actor, now).await?;
+        }
+    }
+    Ok(tx.commit().await?)
+}
+
 /// Gives how many notifications were emptied.
 async fn one(tx: &DatabaseTransaction, identity: &identity::Model, now: Timestamp) -> Result<u64, Error> {
     event::forget(tx, identity).await?;
+    let user = user::Entity::find_by_id(identity.user_id).one(tx).await?;
+    let external = user.and_then(|user| user.external_id).map(|id| format!("external:{id}"));
+    let names = [Some(identity.openid.clone()), identity.unionid.clone(), external];
+    signed_request::forget_about(tx, names.into_iter().flatten()).await?;
     end_sessions(tx, identity, now).await?;
     let emptied = empty_notifications(tx, identity, now).await?;
     consent::Entity::delete_many().filter(consent::Column::IdentityId.eq(identity.id)).exec(tx).await?;

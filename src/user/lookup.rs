@@ -16,12 +16,29 @@ pub struct Filter {
     pub openid: Option<String>,
     pub unionid: Option<String>,
     pub external_id: Option<String>,
+    /// Only people in these apps, and only what they are there.
+    pub app_ids: Option<Vec<String>>,
 }
 
 /// A user with the identities in all apps.
 pub struct Person {
     pub user: row::Model,
     pub identities: Vec<identity::Model>,
+}
+
+impl Person {
+    /// The person as these apps know them; None when they do not. All apps know everybody.
+    fn within(mut self, app_ids: Option<&[String]>) -> Option<Self> {
+        let Some(app_ids) = app_ids else { return Some(self) };
+        self.identities.retain(|identity| app_ids.contains(&identity.app_id));
+        (!self.identities.is_empty()).then_some(self)
+    }
+}
+
+/// A user by id, as these apps know them (None for all).
+pub async fn get_in(ctx: &Context, app_ids: Option<&[String]>, id: UserId) -> Result<Person, Error> {
+    let person = get(ctx, id).await?.within(app_ids);
+    person.ok_or_else(|| Error::new(Code::NotFound).detail(format!("There is no user {id}.")))
 }
 
 /// Users older than `before`, newest first.
@@ -36,15 +53,25 @@ pub async fn list(ctx: &Context, filter: &Filter, before: Option<UserId>, limit:
     }
     for (column, value) in [(identity::Column::Openid, &filter.openid), (identity::Column::Unionid, &filter.unionid)] {
         if let Some(value) = value {
-            let of_it = identity::Entity::find()
-                .select_only()
-                .column(identity::Column::UserId)
-                .filter(column.eq(value))
-                .into_query();
-            query = query.filter(row::Column::Id.in_subquery(of_it));
+            let of_it =
+                identity::Entity::find().select_only().column(identity::Column::UserId).filter(column.eq(value));
+            let of_it = match &filter.app_ids {
+                Some(app_ids) => of_it.filter(identity::Column::AppId.is_in(app_ids)),
+                None => of_it,
+            };
+            query = query.filter(row::Column::Id.in_subquery(of_it.into_query()));
         }
     }
-    with_identities(ctx, query.all(ctx.db.read()).await?).await
+    if let Some(app_ids) = &filter.app_ids {
+        let there = identity::Entity::find()
+            .select_only()
+            .column(identity::Column::UserId)
+            .filter(identity::Column::AppId.is_in(app_ids))
+            .into_query();
+        query = query.filter(row::Column::Id.in_subquery(there));
+    }
+    let people = with_identities(ctx, query.all(ctx.db.read()).await?).await?;
+    Ok(people.into_iter().filter_map(|person| person.within(filter.app_ids.as_deref())).collect())
 }
 
 /// A user by id; an alias leads to the user it was merged into.

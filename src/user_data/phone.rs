@@ -114,7 +114,8 @@ async fn store(ctx: &Context, session: &session::Model, phone: &Phone) -> Result
 }
 
 /// A sealed number opens for its own user only.
-fn seal_context(id: UserId) -> String {
+/// The context a phone number is sealed with: it opens for its own user only.
+pub fn seal_context(id: UserId) -> String {
     format!("phone number of {id}")
 }
 

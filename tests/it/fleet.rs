@@ -85,7 +85,7 @@ impl Fleet {
              [wechat]\nbase_url = {:?}\n\
              [[apps]]\napp_id = {DEMO_APP_ID:?}\nkind = \"mini_program\"\nsecret = {DEMO_SECRET:?}\n\
              callback_token = {CALLBACK_TOKEN:?}\ncallback_mode = \"plain\"\n\
-             [limits]\nlogin_per_ip = 0\n{configuration}\n",
+             [limits]\nlogin_per_ip = 0\nlogin_per_app = 0\n{configuration}\n",
             database.url,
             sandbox.url(),
         );

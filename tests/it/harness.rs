@@ -5,6 +5,8 @@
 //! story decides when something happens. Every story ends with [`World::finish`], which fails when due
 //! work is left behind.
 
+mod answer;
+
 use std::time::Duration;
 
 use entity::{Timestamp, notification};
@@ -16,12 +18,13 @@ use magpie::{
     context::Context,
     worker,
 };
-use reqwest::{Method, StatusCode};
+use reqwest::Method;
 use sea_orm::{ColumnTrait, EntityTrait, PaginatorTrait, QueryFilter};
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use wechat_sandbox::{Callback, DEMO_APP_ID, DEMO_TEMPLATE_ID, Format, Mode, Sandbox, demo_app};
 
+pub use self::answer::Answer;
 pub use crate::databases::Kind;
 use crate::databases::{self, TestDatabase};
 
@@ -46,15 +49,6 @@ pub struct World {
     nodes: Vec<Running>,
     database: TestDatabase,
     finished: bool,
-}
-
-/// An answer with its body read as JSON where it is JSON.
-#[derive(Debug)]
-pub struct Answer {
-    pub status: StatusCode,
-    pub headers: reqwest::header::HeaderMap,
-    pub text: String,
-    pub body: Value,
 }
 
 /// A signed-in user.
@@ -127,17 +121,22 @@ impl World {
 
     /// Another node on the same database; gives its address.
     pub async fn second_node(&mut self) -> String {
-        let config = configuration(&self.database.url, &self.sandbox.url(), &self.extra_config);
+        let config = self.configuration();
         let running = node(&config, &self.clock).await;
         let address = format!("http://{}", running.address);
         self.nodes.push(running);
         address
     }
 
+    /// The configuration of a node on the same database.
+    pub fn configuration(&self) -> String {
+        configuration(&self.database.url, &self.sandbox.url(), &self.extra_config)
+    }
+
     /// A node on the same database that goes by another clock; it is built and does not run.
     pub async fn context_with(&self, clock: Clock) -> Context {
-        let config = configuration(&self.database.url, &self.sandbox.url(), &self.extra_config);
-        app::build(Config::from_toml(&config).expect("a configuration"), clock).await.expect("a context")
+        let config = Config::from_toml(&self.configuration()).expect("a configuration");
+        app::build(config, clock).await.expect("a context")
     }
 
     /// Lets the worker run by itself on the first node, until that is told to stop.
@@ -348,28 +347,6 @@ impl World {
 impl Drop for World {
     fn drop(&mut self) {
         assert!(self.finished || std::thread::panicking(), "a story must end with finish()");
-    }
-}
-
-impl Answer {
-    pub async fn read(response: reqwest::Response) -> Self {
-        let (status, headers) = (response.status(), response.headers().clone());
-        let text = response.text().await.expect("a body");
-        let body = serde_json::from_str(&text).unwrap_or(Value::Null);
-        Self { status, headers, text, body }
-    }
-
-    /// Asserts a problem with this status and code, in the one shape all problems have.
-    #[track_caller]
-    pub fn problem(&self, status: u16, code: &str) -> &Self {
-        assert_eq!((self.status.as_u16(), self.body["code"].as_str()), (status, Some(code)), "{self:?}");
-        assert_eq!(self.headers["content-type"], "application/problem+json", "{self:?}");
-        assert_eq!(self.body["status"], status);
-        assert_eq!(self.body["request_id"].as_str(), self.headers["x-request-id"].to_str().ok());
-        for key in ["type", "title", "detail", "instance"] {
-            assert!(self.body[key].is_string(), "{key} is missing: {self:?}");
-        }
-        self
     }
 }
 

@@ -154,6 +154,7 @@ async fn every_refusal_of_wechat_has_its_own_answer(#[values(Kind::Sqlite, Kind:
         assert_eq!(answer.body["wechat"]["errcode"], errcode);
         assert!(answer.body["wechat"]["rid"].is_string(), "{answer:?}");
         assert_eq!(answer.headers.contains_key("retry-after"), [429, 503].contains(&status), "{answer:?}");
+        world.advance(Duration::from_secs(2)).await;
     }
     fault(json!({ "body": "<html>502 Bad Gateway</html>" })).await.problem(502, "wechat_bad_answer");
     fault(json!({ "status": 502, "body": "" })).await.problem(502, "wechat_bad_answer");

@@ -1,6 +1,7 @@
 //! The one integration test binary: stories through the public door, on SQLite and PostgreSQL alike.
 
 mod audiences;
+mod authorisation;
 mod callbacks;
 mod consent;
 mod contracts;
@@ -17,18 +18,27 @@ mod hosts;
 mod house;
 mod indexes;
 mod intake;
+mod keys;
+mod leaks;
+mod limits;
 mod login;
+mod master_key;
 mod migrations;
 mod operation;
+mod outgoing;
 mod preview;
 mod privacy;
+mod privacy_requests;
 mod process;
 mod profile;
 mod quirks;
 mod reload;
+mod retention;
 mod rids;
 mod secure_pushes;
 mod service_account;
+mod sessions;
+mod signed;
 mod surface;
 mod taps;
 mod templates;

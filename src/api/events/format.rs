@@ -145,10 +145,19 @@ pub enum Given {
 }
 
 impl EventBody {
-    pub fn given(self) -> Given {
-        match self {
-            Self::Plain(Plain(given)) | Self::CloudEvent(Structured(given)) | Self::Batch(Batch(given)) => given,
+    /// With the only apps whose rules apply.
+    pub fn given(self, app_ids: Option<Vec<String>>) -> Given {
+        let (Self::Plain(Plain(mut given)) | Self::CloudEvent(Structured(mut given)) | Self::Batch(Batch(mut given))) =
+            self;
+        match &mut given {
+            Given::One(event) => event.app_ids = app_ids,
+            Given::Several(events) => {
+                for event in events.iter_mut().flatten() {
+                    event.app_ids.clone_from(&app_ids);
+                }
+            }
         }
+        given
     }
 }
 
@@ -235,6 +244,7 @@ fn binary(headers: &HeaderMap, bytes: &[u8]) -> std::result::Result<Incoming, Er
         ttl_seconds: number("ce-ttlseconds", text("ce-ttlseconds")?)?,
         priority: number("ce-priority", text("ce-priority")?)?,
         direct: None,
+        app_ids: None,
     })
 }
 
@@ -256,6 +266,7 @@ impl From<PlainEvent> for Incoming {
             ttl_seconds: event.ttl_seconds,
             priority: event.priority,
             direct: None,
+            app_ids: None,
         }
     }
 }
@@ -282,6 +293,7 @@ impl TryFrom<CloudEvent> for Incoming {
             ttl_seconds: event.ttlseconds,
             priority: event.priority,
             direct: None,
+            app_ids: None,
         })
     }
 }

@@ -20,7 +20,7 @@ use crate::{
 #[serde(deny_unknown_fields)]
 #[oai(deny_unknown_fields, example)]
 pub struct DirectNotification {
-    app_id: String,
+    pub app_id: String,
     /// One of `GET /v1/apps/{app_id}/templates`: its id, or its title where only one has it.
     template_id: String,
     /// Whom to tell: one reference or a list of `usr_…`, `external:YOUR_ID`, `openid:APPID/OPENID`,

@@ -11,7 +11,7 @@ use sea_orm::{
     QuerySelect, sea_query::LockType,
 };
 
-use super::{PORTION, Progress, progress};
+use super::{PORTION, Progress, in_apps, progress};
 use crate::{
     consent,
     context::Context,
@@ -29,8 +29,12 @@ pub enum Act {
     Cancel,
 }
 
-/// Does it with all fan-outs of the event; gives the progress.
-pub async fn act(ctx: &Context, event_id: EventId, act: Act) -> Result<Progress, Error> {
+/// Does it with all fan-outs of the event, or with those of these apps; gives the progress.
+pub async fn act(
+    ctx: &Context,
+    (event_id, app_ids): (EventId, Option<&[String]>),
+    act: Act,
+) -> Result<Progress, Error> {
     let (from, to) = match act {
         Act::Pause => (vec![State::Running], State::Paused),
         Act::Resume => (vec![State::Paused], State::Running),
@@ -42,9 +46,10 @@ pub async fn act(ctx: &Context, event_id: EventId, act: Act) -> Result<Progress,
         .set(change)
         .filter(row::Column::EventId.eq(event_id))
         .filter(row::Column::State.is_in(from))
+        .filter(in_apps(app_ids))
         .exec(&tx)
         .await?;
-    let now = progress(&tx, event_id).await?;
+    let now = progress(&tx, event_id, app_ids).await?;
     tx.commit().await?;
     ctx.wake.fan_out.notify_one();
     now.ok_or_else(|| Error::new(Code::NotFound).detail(format!("There is no fan-out of event {event_id}.")))

@@ -188,6 +188,7 @@ fn incoming(fan_out: &row::Model) -> Incoming {
         ttl_seconds: fan_out.message.ttl_seconds,
         priority: Some(fan_out.message.priority),
         direct: None,
+        app_ids: None,
     }
 }
 

@@ -32,6 +32,16 @@ const RULES: &[Rule] = &[
         where_to: Where::Never(&["api", "wechat", "worker"]),
         why: "the database is spoken to in product files and entity",
     },
+    Rule {
+        names: &[
+            "danger_accept_invalid_certs",
+            "danger_accept_invalid_hostnames",
+            "tls_danger_accept_invalid_certs",
+            "tls_danger_accept_invalid_hostnames",
+        ],
+        where_to: Where::Only(&[]),
+        why: "certificates are verified, without exception",
+    },
 ];
 
 const STATEMENTS: &[&str] = &["SELECT ", "INSERT INTO ", "UPDATE ", "DELETE FROM "];
@@ -94,6 +104,7 @@ mod tests {
             ("src/wechat_problem.rs", "use reqwest::Error;"),
             ("src/api/me.rs", "use sea_orm::EntityTrait;"),
             ("src/worker.rs", "use sea_orm::sqlx;"),
+            ("src/wechat/client.rs", "fn f() { builder.danger_accept_invalid_certs(true) }"),
             ("src/wechat/client.rs", "const SQL: &str = \"\n  SELECT 1\";"),
         ] {
             let found = judged(path, text);
