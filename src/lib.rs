@@ -15,6 +15,7 @@
 //! | consent, credit | one dated entry of the ledger; what all of them add up to | [`consent`] |
 //! | rule | event type → template, field expressions, recipients, policies | [`rule`] |
 //! | event | a fact told to us once by a business system | [`event`] |
+//! | fan-out | an event on its way to more people than one transaction takes | [`event::fan_out`] |
 //! | notification, attempt | one message for one identity, the row is the job; one call for it | [`notification`] |
 //! | callback, receipt | anything WeChat posts; its word on what became of a message | [`callback`], [`receipt`] |
 //! | API key | who a business system is and what it may do; or it signs its requests | [`api_key`], [`signed_request`] |
@@ -25,8 +26,9 @@
 //!
 //! ```text
 //! login    code ─▶ api ─▶ login ─▶ code2Session ─▶ one transaction: user, identity, session ─▶ tokens
-//! consent  report ─▶ api ─▶ consent ─▶ ledger entry and credit; waiting notifications become pending
+//! consent  report or popup event ─▶ consent: one tap counts once ─▶ ledger entry and credit; what waits becomes pending
 //! accept   event ─▶ api ─▶ event ─▶ one transaction: event, rules, notifications, credits reserved ─▶ 202, bell
+//!          many recipients ─▶ worker: a portion a transaction ─▶ … · preview: the same, taken back · letter: no rule
 //! deliver  bell or period ─▶ worker: claim under a lease ─▶ push ─▶ settle: state, credit and attempt in one commit
 //! receipt  WeChat ─▶ api ─▶ callback stored ─▶ "success" … worker ─▶ receipt ─▶ delivered or failed
 //! sweep    worker: a lease that ran out ─▶ unsure ─▶ at its deadline what the rule says; too late to send ─▶ expired

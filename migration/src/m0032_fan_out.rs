@@ -39,6 +39,7 @@ impl MigrationTrait for Migration {
                 Index::create()
                     .name("fan_out_to_do")
                     .table("fan_out")
+                    .col("updated_at")
                     .col("id")
                     .cond_where(Expr::col("state").is_in(["running", "cancelling"]))
                     .take(),

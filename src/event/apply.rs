@@ -1,6 +1,6 @@
 //! Which rules events meet, whom they name and what they say.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, fmt};
 
 use entity::{EventId, RuleId, rule};
 use minijinja::{Value, context, value::Serde};
@@ -30,7 +30,8 @@ pub(super) struct Applied<'a> {
     pub rule_id: Option<RuleId>,
     /// One empty reference when nobody is named: that is an outcome too.
     pub to: Vec<String>,
-    /// Those who are too many to be notified at once; then `to` is empty.
+    /// Those who are too many to be notified at once; then `to` is empty, or holds one word for all of them when
+    /// the message cannot be made.
     pub crowd: Option<Crowd>,
     pub message: Message,
 }
@@ -106,25 +107,36 @@ fn of_limited_size(
     let mut once = HashSet::new();
     let mut to: Vec<_> = to.into_iter().filter(|reference| once.insert(reference.clone())).collect();
     let consented = once.contains(CONSENTED);
-    let is_crowd = consented || to.len() > MOST_AT_ONCE;
-    if is_crowd && to.len() <= MOST_RECIPIENTS && message.violations.is_empty() && policy.paused_because.is_none() {
-        to.retain(|reference| reference != CONSENTED);
-        let crowd = Some(Crowd { named: to, consented });
-        return Applied { event, policy, rule_id, to: Vec::new(), crowd, message };
-    }
     // More than one event may have is told, not cut.
     if to.len() > MOST_RECIPIENTS {
         let reason = format!("{} recipients; at most {MOST_RECIPIENTS} in one event", to.len());
         message = Message::broken(FieldError::new("/recipients", reason));
+        to.clear();
     }
-    // All of them would fail for the same reason.
-    if is_crowd && let Some(because) = &policy.paused_because {
-        message = Message::broken(FieldError::new("/rule", format!("the rule is paused: {because}")));
+    if consented || to.len() > MOST_AT_ONCE {
+        if let Some(because) = &policy.paused_because {
+            message = Message::broken(FieldError::new("", format!("the rule is paused: {because}")));
+        }
+        to.retain(|reference| reference != CONSENTED);
+        let crowd = Crowd { named: to, consented };
+        // All of them would fail for the same reason: that is told once.
+        let to = if message.violations.is_empty() { Vec::new() } else { vec![crowd.to_string()] };
+        return Applied { event, policy, rule_id, to, crowd: Some(crowd), message };
     }
-    if to.is_empty() || is_crowd {
-        to = vec![String::new()];
+    if to.is_empty() {
+        to.push(String::new());
     }
     Applied { event, policy, rule_id, to, crowd: None, message }
+}
+
+impl fmt::Display for Crowd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.named.len(), self.consented) {
+            (0, _) => f.write_str(CONSENTED),
+            (named, true) => write!(f, "{named} recipients, {CONSENTED}"),
+            (named, false) => write!(f, "{named} recipients"),
+        }
+    }
 }
 
 /// Whom the event itself names: `to`, or else its subject.

@@ -56,7 +56,7 @@ pub(super) async fn store(
 ) -> Result<HashMap<usize, Progress>, Error> {
     let mut stored = HashMap::new();
     for one in applied {
-        let Some(crowd) = &one.crowd else { continue };
+        let Some(crowd) = one.crowd.as_ref().filter(|_| one.message.violations.is_empty()) else { continue };
         let (event_id, event) = events[one.event];
         let consented = if crowd.consented { agreed(tx, one).await? } else { 0 };
         let total = i32::try_from(crowd.named.len()).unwrap_or(i32::MAX).saturating_add(consented);

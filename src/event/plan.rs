@@ -165,10 +165,12 @@ fn find_identity<'a>(
     };
     let recipient = match &candidate.recipient {
         Ok(recipient) => recipient,
-        Err(_) if candidate.reference.is_empty() && !message.violations.is_empty() => {
-            let nowhere = message.violations.iter().any(|violation| violation.pointer == "/recipients");
-            let reason = if nowhere { Reason::UnknownRecipient } else { Reason::BadData };
+        Err(_) if candidate.applied.crowd.is_some() => {
+            let reason = if policy.paused_because.is_some() { Reason::BadTemplate } else { Reason::BadData };
             return Err(nobody(reason, None, Some(explain(candidate.applied))));
+        }
+        Err(_) if candidate.reference.is_empty() && !message.violations.is_empty() => {
+            return Err(nobody(Reason::UnknownRecipient, None, Some(explain(candidate.applied))));
         }
         Err(problem) => return Err(nobody(Reason::UnknownRecipient, None, Some(problem.clone()))),
     };

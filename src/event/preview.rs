@@ -123,12 +123,10 @@ pub async fn preview(ctx: &Context, event: &Incoming) -> Result<Preview, Error> 
 
 /// Many recipients are one prospect: what each is told is the same.
 fn crowd(one: &apply::Applied<'_>, awake: bool) -> Option<Prospect> {
-    let crowd = one.crowd.as_ref()?;
-    let named = (!crowd.named.is_empty()).then(|| format!("{} recipients", crowd.named.len()));
-    let consented = crowd.consented.then(|| apply::CONSENTED.to_owned());
+    let crowd = one.crowd.as_ref().filter(|_| one.message.violations.is_empty())?;
     Some(Prospect {
         rule_id: one.rule_id,
-        recipient: [named, consented].into_iter().flatten().collect::<Vec<_>>().join(", "),
+        recipient: crowd.to_string(),
         user_id: None,
         app_id: one.policy.app_id.clone(),
         template_id: one.policy.template_id.clone(),

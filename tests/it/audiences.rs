@@ -161,7 +161,7 @@ async fn a_long_list_is_worked_off_after_a_crash(#[values(Kind::Sqlite, Kind::Po
     let bad = world.post("/v1/events", bad).await;
     let outcome = &bad.body["notifications"][0];
     assert_eq!((&outcome["state"], &outcome["reason"]), (&json!("failed"), &json!("bad_data")), "{bad:?}");
-    assert_eq!(bad.body["fan_out"], Value::Null);
+    assert_eq!((&outcome["recipient"], &bad.body["fan_out"]), (&json!("audience:consented"), &Value::Null));
     let preview = world.post("/v1/events/preview", shipped("4", "audience:consented")).await.body;
     assert_eq!(preview["data"][0]["recipient"], "audience:consented", "{preview}");
     world.finish().await;
@@ -201,6 +201,27 @@ async fn a_fan_out_is_paused_and_cancelled(#[values(Kind::Sqlite, Kind::Postgres
     let small = format!("/v1/events/{}/pause", small.body["event_id"].as_str().expect("an id"));
     world.post(&small, json!({})).await.problem(404, "not_found");
     world.call(Method::POST, &format!("{path}/pause"), None, None).await.problem(401, "missing_credentials");
+    world.finish().await;
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_small_fan_out_does_not_wait_for_a_large_one(#[values(Kind::Sqlite, Kind::Postgres)] kind: Kind) {
+    let Some(world) = World::new(kind).await else { return };
+    world.rule(json!({ "delay_seconds": 3600 })).await;
+    let to: Vec<_> = people(&world, 1100).await.iter().map(|openid| format!("openid:{APP}/{openid}")).collect();
+    let large = world.event("large", json!(to)).await;
+    world.advance(std::time::Duration::from_secs(1)).await;
+    let small = world.event("small", json!(to[..101])).await;
+    for _ in 0..2 {
+        world.advance(std::time::Duration::from_secs(1)).await;
+        step(&world.ctx).await.expect("a portion");
+    }
+    let of =
+        async |answer: &crate::harness::Answer| progress(&world, &answer.body["event_id"]).await["fan_out"].clone();
+    assert_eq!((&of(&small).await["state"], &of(&large).await["done"]), (&json!("done"), &json!(500)));
+    world.drain().await;
+    assert_eq!(of(&large).await["done"], 1100);
     world.finish().await;
 }
 

@@ -104,6 +104,21 @@ async fn a_preview_names_every_fault_and_the_way_out(#[values(Kind::Sqlite, Kind
     assert_eq!(odd["data"].as_array().map(Vec::len), Some(1), "a condition that cannot be computed is told: {odd}");
     assert_eq!(look(&world, event("nobody.listens", json!({}))).await["data"], json!([]));
 
+    // The template is no longer what the rule was written for.
+    let mut app = serde_json::to_value(wechat_sandbox::demo_app()).expect("an app");
+    let content = app["templates"][0]["content"].clone();
+    let set_template = async |app: &Value| {
+        world.sandbox_call(Method::PUT, &format!("/sandbox/apps/{APP}"), Some(app.clone())).await;
+        assert_eq!(world.post(&format!("/v1/apps/{APP}/templates/sync"), json!({})).await.status, StatusCode::OK);
+    };
+    app["templates"][0]["content"] = "订单号:{{character_string1.DATA}}\n备注:{{thing9.DATA}}".into();
+    set_template(&app).await;
+    let drifted = look(&world, event("wait", good.clone())).await;
+    assert_eq!((&drifted["data"][0]["would"], &drifted["data"][0]["reason"]), (&json!("fail"), &json!("bad_template")));
+    assert!(drifted["data"][0]["fix"].as_str().expect("a text").contains("PUT /v1/rules"), "{drifted}");
+    app["templates"][0]["content"] = content;
+    set_template(&app).await;
+
     // What rests would wait.
     world.accept(&ann, "a").await;
     assert_eq!(

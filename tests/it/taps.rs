@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use crate::{
     callbacks::post,
     consent::assert_ledger_adds_up,
-    harness::{Kind, Phone, TEMPLATE, World},
+    harness::{APP, Kind, Phone, TEMPLATE, World},
 };
 
 /// Where a sign-in outlasts the story.
@@ -168,6 +168,50 @@ async fn what_was_taken_since_a_tap_stays_taken(#[values(Kind::Sqlite, Kind::Pos
     assert_eq!(world.credits(&ann).await, 1);
     assert_ledger_adds_up(&world).await;
     world.finish().await;
+}
+
+const NEWS: &str = "news_template_00000000000000000000000000001";
+
+#[rstest]
+#[tokio::test]
+async fn a_long_term_template_is_switched_on_and_off(#[values(Kind::Sqlite, Kind::Postgres)] kind: Kind) {
+    let Some(world) = patient(kind).await else { return };
+    let mut app = serde_json::to_value(wechat_sandbox::demo_app()).expect("an app");
+    let template = json!({ "id": NEWS, "title": "通知", "kind": 3, "content": "内容:{{thing1.DATA}}" });
+    app["templates"].as_array_mut().expect("templates").push(template);
+    world.sandbox_call(Method::PUT, &format!("/sandbox/apps/{APP}"), Some(app)).await;
+    assert_eq!(world.post(&format!("/v1/apps/{APP}/templates/sync"), json!({})).await.status, 200);
+    let ann = world.phone("ann").await;
+    let tell = async |status: &str, event: &str| {
+        world.advance(Duration::from_secs(2)).await;
+        let mut said = popup(&ann, world.clock.now(), status);
+        (said["Event"], said["List"]["TemplateId"]) = (event.into(), NEWS.into());
+        assert_eq!(post(&world, &said).await, 200);
+        world.drain().await;
+        world.credits(&ann).await
+    };
+    let (tapped, changed) = ("subscribe_msg_popup_event", "subscribe_msg_change_event");
+    // Any number of acceptances is on; each refusal is off.
+    assert_eq!(tell("accept", tapped).await, 1);
+    assert_eq!(tell("accept", tapped).await, 1);
+    world.report(&ann, "tap", json!({ NEWS: "accept" })).await;
+    assert_eq!(world.credits(&ann).await, 1);
+    assert_eq!(tell("reject", tapped).await, 0);
+    assert_eq!(tell("accept", tapped).await, 1);
+    assert_eq!(tell("reject", changed).await, 0);
+    // A late telling of what was refused since switches nothing on.
+    report_late(&world, &ann).await;
+    assert_eq!(world.credits(&ann).await, 0);
+    assert_ledger_adds_up(&world).await;
+    world.finish().await;
+}
+
+async fn report_late(world: &World, phone: &Phone) {
+    world.advance(Duration::from_mins(30)).await;
+    let at = magpie::clock::rfc3339(world.clock.now() - Duration::from_mins(45));
+    let body = json!({ "report_id": "late", "results": { NEWS: "accept" }, "tapped_at": at });
+    let answer = world.call(Method::POST, "/v1/me/subscriptions", Some(&phone.access_token), Some(body)).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
 }
 
 #[rstest]

@@ -20,25 +20,37 @@ use super::{PORTION, act, consented};
 use crate::{
     context::Context,
     database::rows::padded,
-    error::Error,
+    error::{Code, Error},
     event::{Incoming, apply::Applied, insert_rows, plan},
     recipient::{self, Recipient},
     rule::compiled::Message,
 };
 
-/// Deals with one portion of the oldest fan-out; gives how many recipients that were, and 0 when nothing is to
-/// be done. One that another node deals with is left to it.
+/// Deals with one portion of the fan-out that waited longest, so that a small one does not wait for a large one
+/// to end; gives how many recipients that were, and 0 when nothing is to be done. One that another node deals
+/// with is left to it.
 pub async fn step(ctx: &Context) -> Result<usize, Error> {
     if to_do().one(ctx.db.read()).await?.is_none() {
         return Ok(0);
     }
-    let now = ctx.clock.now();
     let tx = ctx.db.begin().await?;
     let mut query = to_do();
     if tx.get_database_backend() == DbBackend::Postgres {
         query = query.lock_with_behavior(LockType::Update, LockBehavior::SkipLocked);
     }
     let Some(fan_out) = query.one(&tx).await? else { return Ok(0) };
+    let id = fan_out.id;
+    let done = one(ctx, tx, fan_out).await;
+    if done.as_ref().is_err_and(|error| error.code != Code::DatabaseUnavailable) {
+        // What fails does not hold up the others: it goes to the end of the row.
+        let change = row::ActiveModel { updated_at: Set(ctx.clock.now()), ..Default::default() };
+        row::Entity::update_many().set(change).filter(row::Column::Id.eq(id)).exec(ctx.db.write()).await?;
+    }
+    done
+}
+
+async fn one(ctx: &Context, tx: DatabaseTransaction, fan_out: row::Model) -> Result<usize, Error> {
+    let now = ctx.clock.now();
     if fan_out.state == State::Cancelling {
         let cancelled = act::cancel_some(&tx, &fan_out, now).await?;
         tx.commit().await?;
