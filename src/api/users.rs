@@ -87,7 +87,7 @@ struct LedgerEntry {
     app_id: String,
     template_id: String,
     kind: ConsentKind,
-    /// What it adds to the credits.
+    /// What it adds to the credits; 0 for the second telling of one tap, by the front end or by WeChat.
     delta: i32,
     /// Who says so: `report`, `popup`, `change`, `answer`, `delivery`, `operator`.
     source: String,

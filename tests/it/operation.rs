@@ -139,7 +139,9 @@ async fn people_are_found_and_called_by_the_shops_own_ids(#[values(Kind::Sqlite,
 
     let ledger = world.get(&format!("/v1/users/{}/subscriptions", ann.user_id)).await.body;
     assert_eq!((&ledger["data"][0]["app_id"], &ledger["data"][0]["credits"]), (&json!(APP), &json!(0)));
-    let kinds: Vec<_> = ledger["ledger"].as_array().expect("entries").iter().map(|e| e["kind"].clone()).collect();
+    // WeChat's own telling of the tap is there too, and counts nothing.
+    let counting = ledger["ledger"].as_array().expect("entries").iter().filter(|entry| entry["delta"] != 0);
+    let kinds: Vec<_> = counting.map(|entry| entry["kind"].clone()).collect();
     assert_eq!(kinds, ["reserved", "accept"]);
     assert_eq!(name(&ann, Value::Null).await.body["external_id"], Value::Null);
 

@@ -51,7 +51,8 @@ async fn a_person_gets_everything_as_one_document(#[values(Kind::Sqlite, Kind::P
         assert_eq!(body["user"]["phone_number"], NUMBER);
         assert_eq!(body["identities"][0]["openid"], ann.openid.as_str());
         assert_eq!(body["balances"][0]["credits"], 0);
-        let kinds: Vec<_> = body["ledger"].as_array().expect("entries").iter().map(|entry| &entry["kind"]).collect();
+        let counting = body["ledger"].as_array().expect("entries").iter().filter(|entry| entry["delta"] != 0);
+        let kinds: Vec<_> = counting.map(|entry| &entry["kind"]).collect();
         assert_eq!(kinds, ["accept", "reserved"]);
         let states: Vec<_> = body["notifications"].as_array().expect("rows").iter().map(|row| &row["state"]).collect();
         assert_eq!(states, ["delivered", "waiting"]);
