@@ -42,7 +42,8 @@ async fn a_redirect_is_not_followed(#[values(Kind::Sqlite, Kind::Postgres)] kind
     let length = session.len();
     let elsewhere = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{session}");
     let (elsewhere, reached) = answering(elsewhere).await;
-    let away = format!("HTTP/1.1 302 Found\r\nlocation: {elsewhere}/\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+    let away =
+        format!("HTTP/1.1 302 Found\r\nlocation: {elsewhere}/\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
     let (astray, called) = answering(away).await;
     let config = world.configuration().replace(&world.sandbox.url(), &astray);
     let config = Config::from_toml(&config).expect("a configuration");
