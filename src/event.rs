@@ -9,10 +9,11 @@
 //! ```
 
 mod plan;
+pub mod reach;
 pub mod unreached;
 
 use std::{
-    collections::{BTreeSet, HashMap, HashSet},
+    collections::{BTreeSet, HashMap},
     sync::Arc,
 };
 
@@ -277,31 +278,6 @@ pub struct Progress {
     pub outcomes: Vec<Outcome>,
     /// Notifications by state.
     pub states: Vec<(State, i64)>,
-}
-
-/// An event with its progress, as far as it is about these apps (None for all): there is no event of
-/// which nothing is.
-pub async fn get_in(ctx: &Context, app_ids: Option<&[String]>, id: EventId) -> Result<Progress, Error> {
-    let mut progress = get(ctx, id).await?;
-    let Some(app_ids) = app_ids else { return Ok(progress) };
-    let rules: HashSet<RuleId> = entity::rule::Entity::find()
-        .select_only()
-        .column(entity::rule::Column::Id)
-        .filter(entity::rule::Column::AppId.is_in(app_ids))
-        .into_tuple()
-        .all(ctx.db.read())
-        .await?
-        .into_iter()
-        .collect();
-    progress.outcomes.retain(|outcome| rules.contains(&outcome.rule_id));
-    if progress.outcomes.is_empty() {
-        return Err(Error::new(Code::NotFound).detail(format!("There is no event {id}.")));
-    }
-    let mut states: Vec<_> = progress.outcomes.iter().filter_map(|outcome| outcome.id).collect();
-    states.sort_unstable();
-    states.dedup();
-    progress.states = states_of(ctx, notification::Column::Id.is_in(states)).await?;
-    Ok(progress)
 }
 
 /// An event with its progress.

@@ -189,7 +189,12 @@ impl EventsApi {
         };
         incoming.app_ids = key.apps();
         let accepted = event::accept(ctx, vec![incoming]).await.pop();
-        let accepted = accepted.unwrap_or_else(|| Err(Error::new(Code::Internal)))?;
+        let mut accepted = accepted.unwrap_or_else(|| Err(Error::new(Code::Internal)))?;
+        if accepted.duplicate {
+            // The first answer may have been given to a key for other apps.
+            let apps = key.apps();
+            accepted.outcomes = event::reach::within(ctx, apps.as_deref(), accepted.outcomes).await?;
+        }
         Ok(EventResponse::Accepted(Json(answer(accepted))))
     }
 
@@ -206,7 +211,7 @@ impl EventsApi {
     ) -> Result<Json<EventProgress>, Failure> {
         key.require("events:read")?;
         let id: EventId = page::id(&event_id.0, "event")?;
-        let progress = event::get_in(ctx, key.apps().as_deref(), id).await?;
+        let progress = event::reach::progress(ctx, key.apps().as_deref(), id).await?;
         let rows::Model { id, source, source_id, event_type, time, data, created_at, .. } = progress.row;
         let word = |state: State| poem_openapi::types::ToJSON::to_json_string(&state).trim_matches('"').to_owned();
         Ok(Json(EventProgress {
