@@ -114,11 +114,28 @@ impl std::error::Error for Error {}
 
 impl From<sea_orm::DbErr> for Error {
     fn from(error: sea_orm::DbErr) -> Self {
-        let code = match &error {
-            sea_orm::DbErr::ConnectionAcquire(_) | sea_orm::DbErr::Conn(_) => Code::DatabaseUnavailable,
-            _ => Code::Internal,
-        };
+        let code = if is_away(&error) { Code::DatabaseUnavailable } else { Code::Internal };
         Self::new(code).because(error)
+    }
+}
+
+/// Whether the database cannot be reached, is just going, or has no room: nothing is wrong with the request.
+fn is_away(error: &sea_orm::DbErr) -> bool {
+    use sea_orm::{DbErr, RuntimeErr, sqlx::Error as Sqlx};
+    let sqlx = match error {
+        DbErr::ConnectionAcquire(_) | DbErr::Conn(_) => return true,
+        DbErr::Query(RuntimeErr::SqlxError(sqlx)) | DbErr::Exec(RuntimeErr::SqlxError(sqlx)) => &**sqlx,
+        _ => return false,
+    };
+    match sqlx {
+        Sqlx::Io(_) | Sqlx::Tls(_) | Sqlx::PoolTimedOut | Sqlx::PoolClosed | Sqlx::WorkerCrashed => true,
+        // PostgreSQL: connection exceptions, insufficient resources, an operator's intervention.
+        // SQLite (in the lower byte): busy, I/O error, full.
+        Sqlx::Database(error) => error.code().is_some_and(|code| {
+            let sqlite = code.parse::<i32>().is_ok_and(|code| code < 10_000 && [5, 10, 13].contains(&(code & 0xff)));
+            sqlite || ["08", "53", "57P"].iter().any(|class| code.len() == 5 && code.starts_with(class))
+        }),
+        _ => false,
     }
 }
 

@@ -91,7 +91,10 @@ impl<T: Send + Sync + 'static, R: Send + 'static> Group<T, R> {
             // In a task of its own: a panic costs this write, not the queue.
             let results = match tokio::spawn(write(items.clone())).await {
                 Ok(Ok(results)) => results,
-                Ok(Err(error)) if items.len() == 1 => vec![Err(error)],
+                // Each by itself would only wait in vain once more.
+                Ok(Err(error)) if items.len() == 1 || error.code == Code::DatabaseUnavailable => {
+                    items.iter().map(|_| Err(error.clone())).collect()
+                }
                 Ok(Err(_)) => singly(items, &write).await,
                 Err(_) => continue,
             };
