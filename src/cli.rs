@@ -12,6 +12,7 @@ use crate::{
     audit,
     clock::Clock,
     config::Config,
+    consent,
     context::Context,
     database::Database,
     doctor, master_key, signing_key, telemetry, wechat,
@@ -42,6 +43,8 @@ enum Command {
     Migrate(ConfigFile),
     /// Look for everything that keeps a message from arriving, and say how to mend it
     Doctor(ConfigFile),
+    /// Bring the credits back to what the consent ledger adds up to, for instance after a restored backup
+    RebuildCredits(ConfigFile),
     /// API keys of business systems
     #[command(subcommand)]
     Key(keys::KeyCommand),
@@ -84,6 +87,7 @@ pub async fn run() -> ExitCode {
         #[cfg(feature = "sandbox")]
         Command::Dev(options) => crate::dev::run(options).await,
         Command::Migrate(file) => migrate(file).await,
+        Command::RebuildCredits(file) => rebuild_credits(file).await,
         Command::Key(command) => keys::run(command).await,
         Command::RotateSigningKey(file) => rotate_signing_key(file).await,
         Command::RotateMasterKey(file) => rotate_master_key(file).await,
@@ -131,6 +135,14 @@ async fn migrate(file: ConfigFile) -> Result<(), StartError> {
     app::migrate(&db).await?;
     db.close().await?;
     println!("The schema is up to date.");
+    Ok(())
+}
+
+async fn rebuild_credits(file: ConfigFile) -> Result<(), StartError> {
+    let ctx = app::build(file.load()?, Clock::system()).await?;
+    let rebuilt = consent::rebuild::rebuild(&ctx).await?;
+    println!("{} balances compared with the ledger, {} corrected.", rebuilt.balances, rebuilt.corrected);
+    ctx.db.close().await?;
     Ok(())
 }
 

@@ -1,14 +1,19 @@
 //! The consent ledger and the credits derived from it.
 //!
 //! ```text
-//! report: accept +1 │ reserved −1 (when a notification is made) │ returned +1 (it did not spend it)
+//! tap, told by report and popup event: accept +1, once │ reserved −1 (when a notification is made) │ returned +1 (it did not spend it)
 //! answer 43101: zeroed −all │ refusal in the settings: cancel −all
 //! ```
 //!
 //! Every change is an entry; `credit.credits` is always the sum of the entries' deltas. A long-term
 //! template counts 1 for on and 0 for off, and nothing is reserved.
 
+pub mod ask;
+pub mod popup;
+pub mod rebuild;
+mod release;
 pub mod report;
+pub mod tap;
 pub mod withdrawal;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -282,6 +287,7 @@ fn entry_of(
         delta: Set(delta),
         source: Set(source),
         report_id: Set(None),
+        twin: Set(None),
         notification_id: Set(None),
         tapped_at: Set(now),
         created_at: Set(now),

@@ -43,6 +43,8 @@ pub struct Wake {
     pub delivery: Bell,
     /// A callback was stored.
     pub callbacks: Notify,
+    /// An event is for many people.
+    pub fan_out: Notify,
 }
 
 /// A bell that remembers for which apps it was rung.

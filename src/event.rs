@@ -8,8 +8,13 @@
 //!   ─▶ event + notifications + ledger entries in one transaction ─▶ worker woken ─▶ one outcome each
 //! ```
 
+mod apply;
+pub mod direct;
+pub mod fan_out;
 mod plan;
-pub mod reach;
+pub mod preview;
+mod progress;
+mod reach;
 pub mod unreached;
 
 use std::{
@@ -22,8 +27,7 @@ use entity::{
     notification::{self, Reason, State},
 };
 use sea_orm::{
-    ColumnTrait, DatabaseTransaction, EntityTrait, IntoActiveModel, QueryFilter, QuerySelect, TryInsertResult,
-    sea_query::OnConflict,
+    ColumnTrait, DatabaseTransaction, EntityTrait, IntoActiveModel, QueryFilter, TryInsertResult, sea_query::OnConflict,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
@@ -44,7 +48,10 @@ const RACES: usize = 4;
 /// Rows of one insert; a bound value per column stays far below what the databases take.
 const NOTIFICATIONS_A_STATEMENT: usize = 256;
 
-/// An event as a business system tells it (CloudEvents 1.0 names).
+pub use progress::{Progress, get_in};
+
+/// An event as a business system tells it (CloudEvents 1.0 names). What it serialises to is what a repeat must
+/// say again.
 #[derive(Clone, Debug, Serialize)]
 pub struct Incoming {
     pub source: String,
@@ -60,6 +67,18 @@ pub struct Incoming {
     /// The only apps whose rules apply: those of the key that tells it. It is no part of what is told.
     #[serde(skip)]
     pub app_ids: Option<Vec<String>>,
+    /// When its messages are to be sent, instead of at once or after the rule's delay.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deliver_at: Option<Timestamp>,
+    /// How long they are worth sending, instead of what the rule says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ttl_seconds: Option<i64>,
+    /// How urgent they are, instead of what the rule says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub priority: Option<i32>,
+    /// Set when it is a message without a rule; made from `data`.
+    #[serde(skip)]
+    pub direct: Option<direct::Direct>,
 }
 
 /// What became of an event for one rule and recipient.
@@ -67,7 +86,9 @@ pub struct Incoming {
 pub struct Outcome {
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub id: Option<NotificationId>,
-    pub rule_id: RuleId,
+    /// None for a direct notification.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub rule_id: Option<RuleId>,
     pub recipient: String,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub user_id: Option<UserId>,
@@ -85,6 +106,8 @@ pub struct Accepted {
     /// Whether the event was here before: then the outcomes are those of the first time.
     pub duplicate: bool,
     pub outcomes: Vec<Outcome>,
+    /// Set when the worker notifies more people than were notified at once.
+    pub fan_out: Option<fan_out::Progress>,
 }
 
 /// Events that are accepted together.
@@ -97,7 +120,9 @@ const MOST_TOGETHER: usize = 64;
 /// Accepts events; the answers are in their order. Events that wait at the same time share a
 /// transaction, whoever sent them.
 pub async fn accept(ctx: &Context, events: Vec<Incoming>) -> Vec<Result<Accepted, Error>> {
-    let checked: Vec<_> = events.iter().map(check).collect();
+    let now = ctx.clock.now();
+    let checked: Vec<_> = events.iter().map(|event| check(event, now)).collect();
+    let apps: Vec<_> = events.iter().map(|event| event.app_ids.clone().filter(|_| event.direct.is_none())).collect();
     let sound = events.into_iter().zip(&checked).filter(|(_, checked)| checked.is_ok()).map(|(event, _)| event);
     let writer = ctx.clone();
     let write = move |events: Vec<Arc<Incoming>>| {
@@ -106,10 +131,50 @@ pub async fn accept(ctx: &Context, events: Vec<Incoming>) -> Vec<Result<Accepted
     };
     let limits = Limits { most: MOST_TOGETHER, at_once: ctx.db.writers() };
     let mut answers = ctx.memory::<Events>().0.join_all(sound.collect(), limits, write).await.into_iter();
-    checked
-        .into_iter()
-        .map(|checked| checked.and_then(|()| answers.next().unwrap_or_else(|| Err(Error::new(Code::Internal)))))
-        .collect()
+    let next = |checked: Result<(), Error>| {
+        checked.and_then(|()| answers.next().unwrap_or_else(|| Err(Error::new(Code::Internal))))
+    };
+    let mut answers: Vec<_> = checked.into_iter().map(next).collect();
+    for (answer, apps) in answers.iter_mut().zip(apps) {
+        if answer.as_ref().is_ok_and(|accepted| accepted.duplicate) {
+            *answer = as_a_repeat(ctx, answer.clone(), apps.as_deref()).await;
+        }
+    }
+    answers
+}
+
+/// A repeat learns how far the event is by now, as far as it is about these apps (None for all): the first
+/// answer may have been given to a key for others.
+async fn as_a_repeat(
+    ctx: &Context,
+    answer: Result<Accepted, Error>,
+    app_ids: Option<&[String]>,
+) -> Result<Accepted, Error> {
+    let accepted = answer?;
+    let fan_out = fan_out::progress(ctx.db.read(), accepted.event_id, app_ids).await?;
+    let outcomes = reach::within(ctx, app_ids, accepted.outcomes).await?;
+    Ok(Accepted { fan_out, outcomes, ..accepted })
+}
+
+/// Accepts those that could be read; the answers are in the order of all.
+pub async fn accept_readable(ctx: &Context, events: Vec<Result<Incoming, Error>>) -> Vec<Result<Accepted, Error>> {
+    let mut faults = Vec::with_capacity(events.len());
+    let mut readable = Vec::with_capacity(events.len());
+    for event in events {
+        match event {
+            Ok(event) => {
+                readable.push(event);
+                faults.push(None);
+            }
+            Err(error) => faults.push(Some(error)),
+        }
+    }
+    let mut answers = accept(ctx, readable).await.into_iter();
+    let next = |fault: Option<Error>| match fault {
+        Some(error) => Err(error),
+        None => answers.next().unwrap_or_else(|| Err(Error::new(Code::Internal))),
+    };
+    faults.into_iter().map(next).collect()
 }
 
 async fn accept_together(ctx: &Context, events: &[Arc<Incoming>]) -> Result<Vec<Result<Accepted, Error>>, Error> {
@@ -145,15 +210,21 @@ async fn try_accept(
             fresh.push((EventId(Uuid::now_v7()), &**event));
         }
     }
-    let mut planned = plan::plan(ctx, &tx, plan::Now { rules: &rules, pauses: &pauses, at: now }, &fresh).await?;
+    let applied = apply::apply(&rules, &fresh);
+    let plans = plan::propose(ctx, &tx, &applied, &fresh, now).await?;
+    let mut planned = plan::begin(ctx, plans, &pauses, now);
     let stored: Vec<_> =
         fresh.iter().zip(&planned.plans).map(|((id, event), plan)| model(*id, event, &plan.outcomes, now)).collect();
     if !insert_events(&tx, stored.clone()).await? {
         return Ok(None);
     }
     unreached::remember(&tx, fresh.iter().zip(&planned.plans).map(|((id, _), plan)| (*id, &*plan.outcomes))).await?;
+    let crowds = fan_out::store(&tx, &applied, &fresh, now).await?;
     insert_notifications(&tx, &mut planned, now).await?;
     tx.commit().await?;
+    if !crowds.is_empty() {
+        ctx.wake.fan_out.notify_one();
+    }
     let planned_outcomes = planned.send(ctx);
     let mut outcomes: Vec<_> = planned_outcomes.into_iter().map(Some).collect();
     let answer = |(index, event): (usize, &Arc<Incoming>)| {
@@ -162,7 +233,10 @@ async fn try_accept(
         }
         let (told_by, place) = first[&key(event)];
         match outcomes[place].take_if(|_| told_by == index) {
-            Some(outcomes) => Ok(Accepted { event_id: stored[place].id, duplicate: false, outcomes }),
+            Some(outcomes) => {
+                let (event_id, fan_out) = (stored[place].id, crowds.get(&place).copied());
+                Ok(Accepted { event_id, duplicate: false, outcomes, fan_out })
+            }
             // The second of two in one transaction finds the first already here.
             None => repeat(&stored[place], event),
         }
@@ -195,7 +269,11 @@ async fn insert_notifications(
     planned: &mut plan::Planned,
     now: Timestamp,
 ) -> Result<(), Error> {
-    let rows: Vec<_> = planned.plans.iter_mut().flat_map(|plan| std::mem::take(&mut plan.notifications)).collect();
+    let rows = planned.plans.iter_mut().flat_map(|plan| std::mem::take(&mut plan.notifications)).collect();
+    insert_rows(tx, rows, now).await
+}
+
+async fn insert_rows(tx: &DatabaseTransaction, rows: Vec<notification::Model>, now: Timestamp) -> Result<(), Error> {
     let begun = rows.iter().filter(|row| row.state == State::Sending).map(|row| (row.id, row.attempt_number)).collect();
     for portion in portions(rows, NOTIFICATIONS_A_STATEMENT) {
         notification::Entity::insert_many(inserted(portion)).exec_without_returning(tx).await?;
@@ -227,18 +305,29 @@ fn repeat(row: &row::Model, event: &Incoming) -> Result<Accepted, Error> {
     }
     let outcomes = serde_json::from_value(row.outcomes.clone());
     let outcomes = outcomes.map_err(|error| Error::new(Code::Internal).because(error))?;
-    Ok(Accepted { event_id: row.id, duplicate: true, outcomes })
+    Ok(Accepted { event_id: row.id, duplicate: true, outcomes, fan_out: None })
 }
 
-fn check(event: &Incoming) -> Result<(), Error> {
+fn check(event: &Incoming, now: Timestamp) -> Result<(), Error> {
     let mut faults = Vec::new();
     for (pointer, text) in [("/source", &event.source), ("/id", &event.id), ("/type", &event.event_type)] {
         if text.is_empty() || text.len() > 200 || text.chars().any(char::is_control) {
             faults.push(FieldError::new(pointer, "must be 1 to 200 characters"));
         }
     }
-    faults.extend(plan::check_recipients(&event.to));
+    if event.direct.is_none() && event.source.starts_with(direct::SOURCE) {
+        faults.push(FieldError::new("/source", format!("must not begin with {}", direct::SOURCE)));
+    }
+    faults.extend(apply::check_recipients(&event.to));
+    faults.extend(rule::check::lifetime(event.ttl_seconds, event.priority));
+    faults.extend(check_time(event.deliver_at, now));
     if faults.is_empty() { Ok(()) } else { Err(Error::fields(Code::InvalidRequest, faults)) }
+}
+
+/// Faults of the time at which messages are to be sent; one that has passed means now.
+fn check_time(deliver_at: Option<Timestamp>, now: Timestamp) -> Option<FieldError> {
+    let latest = now + std::time::Duration::from_secs(rule::check::MOST_SECONDS.unsigned_abs());
+    deliver_at.filter(|at| *at > latest).map(|_| FieldError::new("/deliver_at", "must be within the next 30 days"))
 }
 
 fn body_hash(event: &Incoming) -> Vec<u8> {
@@ -270,36 +359,4 @@ fn model(id: EventId, event: &Incoming, outcomes: &[Outcome], now: Timestamp) ->
         outcomes: serde_json::to_value(outcomes).unwrap_or_default(),
         created_at: now,
     }
-}
-
-/// A stored event and how far its notifications are.
-pub struct Progress {
-    pub row: row::Model,
-    pub outcomes: Vec<Outcome>,
-    /// Notifications by state.
-    pub states: Vec<(State, i64)>,
-}
-
-/// An event with its progress.
-pub async fn get(ctx: &Context, id: EventId) -> Result<Progress, Error> {
-    let db = ctx.db.read();
-    let row = row::Entity::find_by_id(id).one(db).await?;
-    let row = row.ok_or_else(|| Error::new(Code::NotFound).detail(format!("There is no event {id}.")))?;
-    let states = states_of(ctx, notification::Column::EventId.eq(id)).await?;
-    let outcomes = serde_json::from_value(row.outcomes.clone());
-    let outcomes = outcomes.map_err(|error| Error::new(Code::Internal).because(error))?;
-    Ok(Progress { row, outcomes, states })
-}
-
-async fn states_of(ctx: &Context, of: sea_orm::sea_query::SimpleExpr) -> Result<Vec<(State, i64)>, Error> {
-    let states = notification::Entity::find()
-        .select_only()
-        .column(notification::Column::State)
-        .column_as(notification::Column::Id.count(), "count")
-        .filter(of)
-        .group_by(notification::Column::State)
-        .into_tuple()
-        .all(ctx.db.read())
-        .await?;
-    Ok(states)
 }

@@ -30,7 +30,9 @@ impl Recipient {
     /// Reads a reference; the error says how one is written.
     pub fn parse(text: &str) -> Result<Self, String> {
         let wrong = || {
-            format!("`{text}` is no recipient; write usr_…, external:YOUR_ID, openid:APPID/OPENID or unionid:UNIONID")
+            format!(
+                "`{text}` is no recipient; write usr_…, external:YOUR_ID, openid:APPID/OPENID, unionid:UNIONID or audience:consented"
+            )
         };
         if text.starts_with(UserId::PREFIX) {
             return text.parse().map(Self::User).map_err(|_| wrong());

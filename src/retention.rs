@@ -4,7 +4,7 @@
 //! | what | when | what goes with it |
 //! | --- | --- | --- |
 //! | notification | it has ended | its attempts and receipts |
-//! | event | none of its notifications is left | its id: a repeat counts as new |
+//! | event | none of its notifications is left | its id: a repeat counts as new; whom it was still to reach |
 //! | callback | it is processed | receipts that nobody could match |
 //! | session, audit entry | it has ended; it is old | – |
 //! | signed request, signing key | a repeat or a token of it can no longer come | – |
@@ -24,7 +24,7 @@ use sea_orm::{
     QueryOrder, QuerySelect, QueryTrait, TryGetable, Value, sea_query::LockType,
 };
 
-use crate::{context::Context, error::Error, signed_request, signing_key};
+use crate::{context::Context, error::Error, event::fan_out, signed_request, signing_key};
 
 /// Rows of one transaction.
 const BATCH: usize = 256;
@@ -98,6 +98,7 @@ async fn events(ctx: &Context, before: Timestamp) -> Result<u64, Error> {
             .filter(event_name::Column::EventId.is_in(ids.iter().copied()))
             .exec(&tx)
             .await?;
+        fan_out::forget_events(&tx, &ids).await?;
         gone += event::Entity::delete_many().filter(Column::Id.is_in(ids)).exec(&tx).await?.rows_affected;
         tx.commit().await?;
     }

@@ -2,10 +2,12 @@
 
 pub mod check;
 pub mod compiled;
+mod filter;
+mod trial;
 
 use std::sync::Arc;
 
-use entity::{RuleId, rule as row};
+use entity::{RuleId, rule as row, template};
 use sea_orm::{ActiveModelTrait, ColumnTrait, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder};
 use uuid::Uuid;
 
@@ -116,13 +118,22 @@ pub async fn current(ctx: &Context, revisions: &Revisions) -> Result<Arc<Vec<Com
 
 async fn read(ctx: &Context) -> Result<Vec<CompiledRule>, Error> {
     let enabled = row::Entity::find().filter(row::Column::Enabled.eq(true)).order_by_asc(row::Column::Id);
+    let templates = template::Entity::find().all(ctx.db.read()).await?;
+    let compile = |row: row::Model| {
+        let of =
+            |template: &&template::Model| (&template.app_id, &template.template_id) == (&row.app_id, &row.template_id);
+        let fields = templates.iter().find(of).map_or(template::Fields(Vec::new()), |template| template.fields.clone());
+        compile(row, &fields)
+    };
     Ok(enabled.all(ctx.db.read()).await?.into_iter().filter_map(compile).collect())
 }
 
 /// A rule is compiled before it is stored, so a failure here is a fault of ours and told as one.
-fn compile(row: row::Model) -> Option<CompiledRule> {
+fn compile(row: row::Model, fields: &template::Fields) -> Option<CompiledRule> {
     let id = row.id;
-    CompiledRule::new(row).inspect_err(|faults| tracing::error!(rule.id = %id, ?faults, "rule.does_not_compile")).ok()
+    CompiledRule::new(row, fields)
+        .inspect_err(|faults| tracing::error!(rule.id = %id, ?faults, "rule.does_not_compile"))
+        .ok()
 }
 
 fn model(id: RuleId, d: Definition, created_at: entity::Timestamp, updated_at: entity::Timestamp) -> row::Model {

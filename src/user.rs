@@ -4,6 +4,7 @@ pub mod ban;
 pub mod erase;
 pub mod export;
 pub mod lookup;
+pub mod profile;
 
 use entity::{IdentityId, Timestamp, UserId, identity, notification, session, user};
 use sea_orm::{
@@ -46,6 +47,9 @@ fn new_user(id: UserId, now: Timestamp) -> user::ActiveModel {
         phone_at: Set(None),
         banned_at: Set(None),
         banned_because: Set(None),
+        nickname: Set(None),
+        avatar_url: Set(None),
+        language: Set(None),
         created_at: Set(now),
         updated_at: Set(now),
     }
@@ -223,6 +227,7 @@ async fn merge(
     let younger = user::Entity::find_by_id(from).one(tx).await?;
     if let Some(younger) = &younger {
         phone::carry_over(tx, &ctx.keys, younger, into).await?;
+        profile::carry_over(tx, younger, into).await?;
     }
     if let Some(younger) = &younger {
         ban::carry_over(tx, younger, into, now).await?;

@@ -5,6 +5,7 @@
 //! | `delivery.rs`: claim, push, settle | a new notification, a released one, the next due one | 2 s |
 //! | `neighbours.rs`: wake the other nodes, be woken by them | a message to be claimed | – |
 //! | callbacks: process what WeChat posted | a stored callback | 1 s |
+//! | fan-out: notify the many recipients of an event | a stored event | 1 s |
 //! | sweep: leases, unknown outcomes, expiry, held receipts | the earliest of their times | 1 s |
 //! | quota: resume apps whose quota has room again | – | 5 s |
 //! | templates: mirror them | start | 1 h |
@@ -23,7 +24,9 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use crate::{callback, context::Context, error::Error, notification::sweep, quota, receipt, retention, template};
+use crate::{
+    callback, context::Context, error::Error, event, notification::sweep, quota, receipt, retention, template,
+};
 
 /// Runs all duties until `stop`; comes back when the calls in flight have settled.
 pub async fn run(ctx: Context, stop: CancellationToken) {
@@ -32,6 +35,9 @@ pub async fn run(ctx: Context, stop: CancellationToken) {
         neighbours::run(&ctx, &stop, true),
         every(&stop, Duration::from_secs(1), Some(&ctx.wake.callbacks), || async {
             report("callbacks", callback::process_stored(&ctx).await.map(drop));
+        }),
+        every(&stop, Duration::from_secs(1), Some(&ctx.wake.fan_out), || async {
+            report("fan_out", fan_out(&ctx, &stop).await);
         }),
         sweep_in_time(&ctx, &stop),
         every(&stop, Duration::from_secs(5), None, || async {
@@ -50,7 +56,14 @@ pub async fn run(ctx: Context, stop: CancellationToken) {
 pub async fn step(ctx: &Context) -> Result<usize, Error> {
     let callbacks = callback::process_stored(ctx).await?;
     let swept = sweep_once(ctx).await? + quota::resume_where_room(ctx).await?;
-    Ok(callbacks + swept + delivery::step(ctx).await?)
+    let notified = event::fan_out::step(ctx).await?;
+    Ok(callbacks + swept + notified + delivery::step(ctx).await?)
+}
+
+/// One portion after the other until nothing is left to do.
+async fn fan_out(ctx: &Context, stop: &CancellationToken) -> Result<(), Error> {
+    while !stop.is_cancelled() && event::fan_out::step(ctx).await? > 0 {}
+    Ok(())
 }
 
 /// Sweeps when something's time has come: nothing is written, and little read, while there is nothing.

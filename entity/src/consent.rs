@@ -19,6 +19,9 @@ pub struct Model {
     pub source: Source,
     /// The front end's own id of its report; unique for identity and template.
     pub report_id: Option<String>,
+    /// The other telling of the same tap: of a report the popup event, and the other way round. Only the first
+    /// that came counts.
+    pub twin: Option<ConsentId>,
     /// The message that reserved, returned or proved the credit.
     pub notification_id: Option<NotificationId>,
     /// When the user tapped, as far as known.

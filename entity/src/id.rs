@@ -85,6 +85,8 @@ typed_id!(/// A stored event.
     EventId, "evt_");
 typed_id!(/// A notification: one message for one identity.
     NotificationId, "ntf_");
+typed_id!(/// An event on its way to many people.
+    FanOutId, "fan_");
 typed_id!(/// WeChat's later word on a notification.
     ReceiptId, "rcp_");
 typed_id!(/// Something WeChat posted to us.

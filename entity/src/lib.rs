@@ -12,6 +12,8 @@ pub mod consent;
 pub mod credit;
 pub mod event;
 pub mod event_name;
+pub mod fan_out;
+pub mod fan_out_portion;
 pub mod id;
 pub mod identity;
 pub mod notification;
@@ -28,6 +30,7 @@ pub mod token_budget;
 pub mod user;
 
 pub use id::{
-    ApiKeyId, AuditId, CallbackId, ConsentId, EventId, IdentityId, NotificationId, ReceiptId, RuleId, SessionId, UserId,
+    ApiKeyId, AuditId, CallbackId, ConsentId, EventId, FanOutId, IdentityId, NotificationId, ReceiptId, RuleId,
+    SessionId, UserId,
 };
 pub use timestamp::Timestamp;

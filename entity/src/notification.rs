@@ -64,7 +64,7 @@ pub struct Model {
 impl ActiveModelBehavior for ActiveModel {}
 
 /// The values sent, by template field.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, FromJsonQueryResult)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, FromJsonQueryResult)]
 pub struct FieldValues(pub BTreeMap<String, String>);
 
 /// Where a notification stands. The transitions are drawn and decided in `src/notification/state.rs`.

@@ -6,11 +6,11 @@ use std::{
 };
 
 use sea_orm::entity::prelude::*;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Milliseconds since 1970-01-01T00:00:00Z, stored as a 64-bit integer: the same order, size and
 /// precision on every database. The current time comes from the clock only.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, DeriveValueType, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, DeriveValueType, Serialize, Deserialize)]
 pub struct Timestamp(pub i64);
 
 impl Timestamp {

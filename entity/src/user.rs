@@ -26,6 +26,11 @@ pub struct Model {
     pub banned_at: Option<Timestamp>,
     #[sea_orm(column_type = "Text", nullable)]
     pub banned_because: Option<String>,
+    /// What the user says about themselves.
+    pub nickname: Option<String>,
+    pub avatar_url: Option<String>,
+    /// A language tag, such as `zh-CN`.
+    pub language: Option<String>,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
     #[sea_orm(has_many)]

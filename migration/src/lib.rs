@@ -20,6 +20,9 @@ mod m0013_event_names;
 mod m0020_api_key_apps;
 mod m0021_signed_requests;
 mod m0022_bans;
+mod m0030_profile;
+mod m0031_consent_twins;
+mod m0032_fan_out;
 
 /// All changes, oldest first.
 pub struct Migrator;
@@ -44,6 +47,9 @@ impl MigratorTrait for Migrator {
             Box::new(m0020_api_key_apps::Migration),
             Box::new(m0021_signed_requests::Migration),
             Box::new(m0022_bans::Migration),
+            Box::new(m0030_profile::Migration),
+            Box::new(m0031_consent_twins::Migration),
+            Box::new(m0032_fan_out::Migration),
         ]
     }
 }

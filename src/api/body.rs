@@ -71,8 +71,14 @@ impl<'a, T: Type + DeserializeOwned> ApiExtractor<'a> for Body<T> {
     }
 }
 
+/// Reads a part of a body that is JSON already.
+pub fn read_value<T: DeserializeOwned>(value: serde_json::Value) -> Result<T, Error> {
+    serde_path_to_error::deserialize(value)
+        .map_err(|error| misfit(pointer(error.path()), &error.into_inner().to_string()))
+}
+
 /// Reads a body; what does not fit is named by its JSON pointer.
-fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
+pub fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
     let mut reader = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
         let path = pointer(error.path());

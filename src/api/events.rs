@@ -1,155 +1,48 @@
 //! Events of business systems.
 
+mod answer;
+mod format;
+mod preview;
+
 use std::collections::BTreeMap;
 
 use entity::{EventId, event as rows};
 use poem::web::Data;
-use poem_openapi::{
-    ApiRequest, ApiResponse, Enum, Object, OpenApi, Union,
-    param::Path,
-    payload::Json,
-    types::{Any, Example},
-};
-use serde::Deserialize;
+use poem_openapi::{ApiResponse, Object, OpenApi, param::Path, payload::Json, types::Any};
 use serde_json::Value;
 
 use super::{
     Tag,
-    body::Body,
-    object::{Reason, State},
+    object::State,
     page,
     principal::{Key, Sender},
     problem::Failure,
-    rate_limit, request,
+    rate_limit,
     time::Time,
 };
 use crate::{
     context::Context,
     error::{Code, Error},
-    event::{self, Accepted, Incoming, Outcome},
-    notification::sentence,
-    rule::compiled::split_recipients,
+    event::{self, fan_out::act::Act},
 };
+pub use answer::{EventAnswer, one};
+use answer::{EventOutcome, EventsAnswer, FanOut, outcome, several};
+pub use format::Recipients;
+use format::{EventBody, Given, only_one};
+use preview::PreviewAnswer;
 
 pub struct EventsApi;
 
-/// An event in plain JSON.
-#[derive(Object, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[oai(deny_unknown_fields, example)]
-struct PlainEvent {
-    /// Who says it, such as `shop`.
-    source: String,
-    /// Your id of the event, unique in `source`: a repeat is answered as a duplicate.
-    id: String,
-    /// What happened, such as `order.shipped`.
-    #[oai(rename = "type")]
-    #[serde(rename = "type")]
-    event_type: String,
-    /// When it happened; now when missing.
-    time: Option<Time>,
-    /// Whom to tell: one reference or a list of `usr_…`, `external:YOUR_ID`, `openid:APPID/OPENID`,
-    /// `unionid:UNIONID`. Not needed when the rule computes its recipients.
-    to: Option<Recipients>,
-    /// What the rules' expressions see as `data`.
-    data: Option<Any<Value>>,
-}
-
-impl Example for PlainEvent {
-    fn example() -> Self {
-        Self {
-            source: "shop".into(),
-            id: "order-42-shipped".into(),
-            event_type: "order.shipped".into(),
-            time: None,
-            to: Some(Recipients::One("openid:wxdemo0000000001/oDemo00000000000000000000001".into())),
-            data: Some(Any(serde_json::json!({
-                "order_no": "NO.42", "item": "红富士苹果 5kg", "shipped_at": "2026年1月2日 11:04"
-            }))),
-        }
-    }
-}
-
-/// One reference or a list of them.
-#[derive(Union, Deserialize)]
-#[serde(untagged, expecting = "one reference or a list of references")]
-#[oai(one_of)]
-enum Recipients {
-    One(String),
-    Several(Vec<String>),
-}
-
-/// An event in structured mode (CloudEvents 1.0, JSON format).
-#[derive(Object, Deserialize)]
-struct CloudEvent {
-    /// `1.0`
-    specversion: String,
-    id: String,
-    source: String,
-    #[oai(rename = "type")]
-    #[serde(rename = "type")]
-    event_type: String,
-    time: Option<Time>,
-    /// Whom to tell, when there is no `to`.
-    subject: Option<String>,
-    datacontenttype: Option<String>,
-    data: Option<Any<Value>>,
-    /// Extension attribute: whom to tell, separated by commas.
-    to: Option<String>,
-}
-
-/// An event in one of its formats.
-#[derive(ApiRequest)]
-enum EventBody {
-    #[oai(content_type = "application/json")]
-    Plain(Body<PlainEvent>),
-    #[oai(content_type = "application/cloudevents+json")]
-    CloudEvent(Body<CloudEvent>),
-}
-
-#[derive(Clone, Copy, Enum)]
-#[oai(rename_all = "snake_case")]
-enum EventStatus {
-    Accepted,
-    /// It was here before; `notifications` is the first answer.
-    Duplicate,
-}
-
-/// What became of an event.
-#[derive(Object)]
-struct EventAnswer {
-    event_id: String,
-    status: EventStatus,
-    /// One outcome for each rule and recipient. Empty when no rule is for this type of event.
-    notifications: Vec<EventOutcome>,
-}
-
-/// What became of an event for one rule and recipient.
-#[derive(Object)]
-#[oai(skip_serializing_if_is_none)]
-struct EventOutcome {
-    /// Look it up at `GET /v1/notifications/{id}`; missing when there is nobody to send to.
-    id: Option<String>,
-    rule_id: String,
-    /// The reference as it was given.
-    recipient: String,
-    user_id: Option<String>,
-    state: State,
-    reason: Option<Reason>,
-    /// The reason in words.
-    reason_text: Option<String>,
-    detail: Option<String>,
-}
-
 #[derive(ApiResponse)]
 enum EventResponse {
-    /// Stored; the messages are on their way.
+    /// Stored; the messages are on their way. Of several events each has its own answer.
     #[oai(status = 202)]
-    Accepted(Json<EventAnswer>),
+    Accepted(Json<EventsAnswer>),
 }
 
 /// A stored event and how far it is.
 #[derive(Object)]
+#[oai(skip_serializing_if_is_none)]
 struct EventProgress {
     event_id: String,
     source: String,
@@ -163,6 +56,8 @@ struct EventProgress {
     states: BTreeMap<String, i64>,
     /// The outcomes as they were first answered.
     notifications: Vec<EventOutcome>,
+    /// How far the event is with more than 100 recipients, or with an audience.
+    fan_out: Option<FanOut>,
 }
 
 #[OpenApi(prefix_path = "/v1/events", tag = "Tag::Events")]
@@ -171,6 +66,12 @@ impl EventsApi {
     ///
     /// The rules for the event's type decide who gets which message. `source` and `id` together name the event:
     /// sending it again is safe and answered as `duplicate`; another body under the same name is refused (422).
+    ///
+    /// One event, or a list of 1 to 100 (a JSON array, or `application/cloudevents-batch+json`): then each is
+    /// answered by itself in `data`, in their order, and one that is refused does not hold up the others. In
+    /// CloudEvents' binary mode (`ce-specversion`, `ce-id`, `ce-source`, `ce-type`, … as headers) the JSON body
+    /// is the event's `data`.
+    ///
     /// A signed request (Standard Webhooks) stands for a key. A key for some apps only sets off the rules of these
     /// apps. Needs `events:write`.
     #[oai(path = "/", method = "post", operation_id = "accept_event")]
@@ -183,19 +84,32 @@ impl EventsApi {
         let key = sender.into_key();
         key.require("events:write")?;
         rate_limit::events(ctx, &key.0.prefix)?;
-        let mut incoming = match body {
-            EventBody::Plain(event) => plain(event.0),
-            EventBody::CloudEvent(event) => cloud_event(event.0)?,
+        let answer = match body.given(key.apps()) {
+            Given::One(event) => {
+                let accepted = event::accept(ctx, vec![event]).await.pop();
+                EventsAnswer::One(one(accepted.unwrap_or_else(|| Err(Error::new(Code::Internal)))?))
+            }
+            Given::Several(events) => EventsAnswer::Several(several(event::accept_readable(ctx, events).await)),
         };
-        incoming.app_ids = key.apps();
-        let accepted = event::accept(ctx, vec![incoming]).await.pop();
-        let mut accepted = accepted.unwrap_or_else(|| Err(Error::new(Code::Internal)))?;
-        if accepted.duplicate {
-            // The first answer may have been given to a key for other apps.
-            let apps = key.apps();
-            accepted.outcomes = event::reach::within(ctx, apps.as_deref(), accepted.outcomes).await?;
-        }
-        Ok(EventResponse::Accepted(Json(answer(accepted))))
+        Ok(EventResponse::Accepted(Json(answer)))
+    }
+
+    /// What would happen if this were told now
+    ///
+    /// One event, as it would be told; nothing is stored, reserved or sent. Answers for each rule and recipient
+    /// whether the message would be sent, wait or fail, with its text, what is wrong with it, and what to do
+    /// about it. Needs `events:write`.
+    #[oai(path = "/preview", method = "post", operation_id = "preview_event")]
+    async fn preview(
+        &self,
+        Data(ctx): Data<&Context>,
+        key: Key,
+        body: EventBody,
+    ) -> Result<Json<PreviewAnswer>, Failure> {
+        key.require("events:write")?;
+        rate_limit::events(ctx, &key.0.prefix)?;
+        let event = only_one(body.given(key.apps()))?;
+        Ok(Json(event::preview::preview(ctx, &event).await?.into()))
     }
 
     /// An event and its progress
@@ -211,7 +125,7 @@ impl EventsApi {
     ) -> Result<Json<EventProgress>, Failure> {
         key.require("events:read")?;
         let id: EventId = page::id(&event_id.0, "event")?;
-        let progress = event::reach::progress(ctx, key.apps().as_deref(), id).await?;
+        let progress = event::get_in(ctx, key.apps().as_deref(), id).await?;
         let rows::Model { id, source, source_id, event_type, time, data, created_at, .. } = progress.row;
         let word = |state: State| poem_openapi::types::ToJSON::to_json_string(&state).trim_matches('"').to_owned();
         Ok(Json(EventProgress {
@@ -224,64 +138,56 @@ impl EventsApi {
             data: Any(data),
             states: progress.states.into_iter().map(|(state, count)| (word(state.into()), count)).collect(),
             notifications: progress.outcomes.into_iter().map(outcome).collect(),
+            fan_out: progress.fan_out.map(FanOut::from),
         }))
     }
+
+    /// Hold the notifying of many recipients
+    ///
+    /// Nobody else is notified until it goes on; messages that are there already are sent. Needs `events:write`.
+    #[oai(path = "/:event_id/pause", method = "post", operation_id = "pause_event")]
+    async fn pause(
+        &self,
+        Data(ctx): Data<&Context>,
+        key: Key,
+        /// `evt_…`
+        event_id: Path<String>,
+    ) -> Result<Json<FanOut>, Failure> {
+        act(ctx, &key, &event_id.0, Act::Pause).await
+    }
+
+    /// Let the notifying of many recipients go on
+    ///
+    /// Needs `events:write`.
+    #[oai(path = "/:event_id/resume", method = "post", operation_id = "resume_event")]
+    async fn resume(
+        &self,
+        Data(ctx): Data<&Context>,
+        key: Key,
+        /// `evt_…`
+        event_id: Path<String>,
+    ) -> Result<Json<FanOut>, Failure> {
+        act(ctx, &key, &event_id.0, Act::Resume).await
+    }
+
+    /// Cancel the notifying of many recipients
+    ///
+    /// Nobody else is notified, and messages that were made and not sent yet are cancelled; their credits are given
+    /// back. Needs `events:write`.
+    #[oai(path = "/:event_id/cancel", method = "post", operation_id = "cancel_event")]
+    async fn cancel(
+        &self,
+        Data(ctx): Data<&Context>,
+        key: Key,
+        /// `evt_…`
+        event_id: Path<String>,
+    ) -> Result<Json<FanOut>, Failure> {
+        act(ctx, &key, &event_id.0, Act::Cancel).await
+    }
 }
 
-fn plain(event: PlainEvent) -> Incoming {
-    Incoming {
-        source: event.source,
-        id: event.id,
-        event_type: event.event_type,
-        time: event.time.map(|time| time.0),
-        subject: None,
-        to: match event.to {
-            Some(Recipients::One(to)) => vec![to],
-            Some(Recipients::Several(to)) => to,
-            None => Vec::new(),
-        },
-        data: event.data.map_or(Value::Null, |data| data.0),
-        app_ids: None,
-    }
-}
-
-fn cloud_event(event: CloudEvent) -> Result<Incoming, Error> {
-    if event.specversion != "1.0" {
-        return Err(Error::field("/specversion", "must be 1.0"));
-    }
-    if event.datacontenttype.as_ref().is_some_and(|kind| !kind.contains("json")) {
-        return Err(Error::field("/datacontenttype", "must be JSON"));
-    }
-    Ok(Incoming {
-        source: event.source,
-        id: event.id,
-        event_type: event.event_type,
-        time: event.time.map(|time| time.0),
-        subject: event.subject,
-        to: event.to.map(|to| split_recipients(&to)).unwrap_or_default(),
-        data: event.data.map_or(Value::Null, |data| data.0),
-        app_ids: None,
-    })
-}
-
-fn answer(accepted: Accepted) -> EventAnswer {
-    EventAnswer {
-        event_id: accepted.event_id.to_string(),
-        status: if accepted.duplicate { EventStatus::Duplicate } else { EventStatus::Accepted },
-        notifications: accepted.outcomes.into_iter().map(outcome).collect(),
-    }
-}
-
-fn outcome(outcome: Outcome) -> EventOutcome {
-    let text = |reason| request::in_language(sentence::of(reason), ("", "")).0.to_owned();
-    EventOutcome {
-        id: outcome.id.map(|id| id.to_string()),
-        rule_id: outcome.rule_id.to_string(),
-        recipient: outcome.recipient,
-        user_id: outcome.user_id.map(|id| id.to_string()),
-        state: outcome.state.into(),
-        reason: outcome.reason.map(Into::into),
-        reason_text: outcome.reason.map(text),
-        detail: outcome.detail,
-    }
+async fn act(ctx: &Context, key: &Key, event_id: &str, act: Act) -> Result<Json<FanOut>, Failure> {
+    key.require("events:write")?;
+    let id: EventId = page::id(event_id, "event")?;
+    Ok(Json(event::fan_out::act::act(ctx, (id, key.apps().as_deref()), act).await?.into()))
 }

@@ -18,8 +18,9 @@ use super::{
     time::Time,
 };
 use crate::{
-    consent::{self, report},
+    consent::{self, ask, report},
     context::Context,
+    error::Error,
     notification::{self, Filter},
 };
 
@@ -60,6 +61,28 @@ pub(super) struct Balance {
     updated_at: Time,
 }
 
+/// A template worth asking for.
+#[derive(Object)]
+#[oai(skip_serializing_if_is_none)]
+struct Wish {
+    template_id: String,
+    title: String,
+    kind: TemplateKind,
+    /// Messages left.
+    credits: i32,
+    /// Messages that wait for the user's consent.
+    waiting: i64,
+    last_used_at: Option<Time>,
+}
+
+/// What to ask for now, the most useful first.
+#[derive(Object)]
+struct Wishes {
+    /// As `wx.requestSubscribeMessage` takes them in `tmplIds`; all of one kind.
+    template_ids: Vec<String>,
+    data: Vec<Wish>,
+}
+
 /// All balances.
 #[derive(Object)]
 #[oai(skip_serializing_if_is_none)]
@@ -78,10 +101,38 @@ impl MeApi {
         Ok(Json(Balances { data: balances.into_iter().map(balance).collect(), ignored: None }))
     }
 
+    /// Which templates to ask for now
+    ///
+    /// To be called before the tap whose handler calls `wx.requestSubscribeMessage`. First come templates that
+    /// messages wait for, then those with the lowest balance, then those used most recently. One-time and
+    /// long-term templates are never mixed, two templates of one title never asked for together: WeChat's client
+    /// takes neither.
+    #[oai(path = "/subscriptions/ask", method = "get", operation_id = "ask_subscriptions")]
+    async fn ask(
+        &self,
+        Data(ctx): Data<&Context>,
+        user: User,
+        /// What the page is about: an event type or its beginning, such as `order` for `order.shipped`. Without it
+        /// any of the app's templates.
+        scene: Query<Option<String>>,
+        /// At most 5, which recent clients take; 3 when missing.
+        limit: Query<Option<usize>>,
+    ) -> Result<Json<Wishes>, Failure> {
+        let limit = limit.0.unwrap_or(ask::USUAL);
+        if !(1..=ask::MOST).contains(&limit) {
+            return Err(Error::field("limit", format!("must be 1 to {}", ask::MOST)).into());
+        }
+        let wishes = ask::list(ctx, &user.0, scene.0.as_deref(), limit).await?;
+        Ok(Json(Wishes {
+            template_ids: wishes.iter().map(|wish| wish.template.template_id.clone()).collect(),
+            data: wishes.into_iter().map(wish).collect(),
+        }))
+    }
+
     /// Report the result of wx.requestSubscribeMessage
     ///
-    /// Every `accept` adds one credit (a long-term template is switched on). Answers the balances as they then
-    /// are.
+    /// Every `accept` adds one credit (a long-term template is switched on). WeChat's own event of the same tap is
+    /// matched with the report and adds none. Answers the balances as they then are.
     #[oai(path = "/subscriptions", method = "post", operation_id = "report_subscriptions")]
     async fn report(
         &self,
@@ -118,6 +169,17 @@ impl MeApi {
         let mut rows = notification::list(ctx, &filter, page.before, page.ask_for()).await?;
         let next_cursor = page.cut(&mut rows, |row| row.id.to_string());
         Ok(Json(NotificationList { data: rows.into_iter().map(Notification::from).collect(), next_cursor }))
+    }
+}
+
+fn wish(wish: ask::Wish) -> Wish {
+    Wish {
+        template_id: wish.template.template_id,
+        title: wish.template.title,
+        kind: wish.template.kind.into(),
+        credits: wish.credits,
+        waiting: wish.waiting,
+        last_used_at: wish.last_used_at.map(Time),
     }
 }
 

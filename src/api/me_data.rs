@@ -1,15 +1,18 @@
 //! The signed-in user's own data and sessions: see them, take them along, end them.
 
+mod words;
+
 use entity::{SessionId, session as rows};
 use poem::web::Data;
 use poem_openapi::{ApiResponse, Object, OpenApi, param::Path, payload::Json};
 
-use super::{Tag, export::UserExport, page, principal::User, problem::Failure, time::Time};
+use super::{Tag, body::Body, export::UserExport, page, principal::User, problem::Failure, time::Time};
 use crate::{
     context::Context,
     session,
-    user::{erase, export},
+    user::{erase, export, profile},
 };
+use words::{Profile, ProfileChange, profile_of};
 
 pub struct MeDataApi;
 
@@ -42,6 +45,23 @@ enum Done {
 
 #[OpenApi(prefix_path = "/v1/me", tag = "Tag::Me")]
 impl MeDataApi {
+    /// The signed-in user
+    #[oai(path = "/", method = "get", operation_id = "get_me")]
+    async fn get(&self, Data(ctx): Data<&Context>, user: User) -> Result<Json<Profile>, Failure> {
+        Ok(Json(profile_of(user.0.app_id.clone(), profile::get(ctx, &user.0).await?)))
+    }
+
+    /// Change what the user says about themselves
+    #[oai(path = "/", method = "patch", operation_id = "change_me")]
+    async fn change(
+        &self,
+        Data(ctx): Data<&Context>,
+        user: User,
+        Body(body): Body<ProfileChange>,
+    ) -> Result<Json<Profile>, Failure> {
+        Ok(Json(profile_of(user.0.app_id.clone(), profile::change(ctx, &user.0, body.into()).await?)))
+    }
+
     /// The user's sessions, in all apps
     #[oai(path = "/sessions", method = "get", operation_id = "list_my_sessions")]
     async fn sessions(&self, Data(ctx): Data<&Context>, user: User) -> Result<Json<SessionList>, Failure> {

@@ -1,27 +1,47 @@
 //! What became of every message, and why.
 
+mod direct;
+
 use entity::{NotificationId, attempt, notification as rows};
 use poem::web::Data;
 use poem_openapi::{
-    Object, OpenApi,
-    param::{Path, Query},
+    ApiResponse, Object, OpenApi,
+    param::{Header, Path, Query},
     payload::Json,
 };
 
 use super::{
     Tag,
+    body::Body,
+    events::{self, EventAnswer},
     object::{Notification, NotificationList, Reason, State, word},
     page::{self, Page},
     principal::Key,
     problem::Failure,
+    rate_limit,
     time::Time,
 };
 use crate::{
     context::Context,
+    event,
     notification::{self, Filter, Story, act},
 };
 
+use direct::DirectNotification;
+
 pub struct NotificationsApi;
+
+#[derive(ApiResponse)]
+enum Sent {
+    /// Stored; the messages are on their way.
+    #[oai(status = 202)]
+    Accepted(
+        Json<EventAnswer>,
+        /// `true` when this is the first answer again: nothing new was stored.
+        #[oai(header = "Idempotency-Replayed")]
+        Option<bool>,
+    ),
+}
 
 /// One call to WeChat.
 #[derive(Object)]
@@ -63,6 +83,29 @@ struct NotificationStory {
 
 #[OpenApi(prefix_path = "/v1/notifications", tag = "Tag::Notifications")]
 impl NotificationsApi {
+    /// Send a message without a rule
+    ///
+    /// The values are checked against the template before anything is stored; `errors` names each fault. With an
+    /// `Idempotency-Key` the request may be repeated: the same body gets the first answer again, on any node, as
+    /// long as the event that stands for it is kept (at least 24 hours), another body is refused (422). `event_id`
+    /// leads to its progress. Needs `notifications:write`.
+    #[oai(path = "/", method = "post", operation_id = "send_notification")]
+    async fn send(
+        &self,
+        Data(ctx): Data<&Context>,
+        key: Key,
+        /// Your own name of this message, 1 to 200 visible ASCII characters.
+        #[oai(name = "Idempotency-Key")]
+        idempotency_key: Header<Option<String>>,
+        Body(body): Body<DirectNotification>,
+    ) -> Result<Sent, Failure> {
+        key.require_in("notifications:write", &body.app_id)?;
+        rate_limit::events(ctx, &key.0.prefix)?;
+        let mut accepted = event::direct::send(ctx, key.0.id, idempotency_key.0, body.into()).await?;
+        let again = std::mem::take(&mut accepted.duplicate).then_some(true);
+        Ok(Sent::Accepted(Json(events::one(accepted)), again))
+    }
+
     /// List notifications, newest first
     ///
     /// Needs `notifications:read`.

@@ -126,6 +126,8 @@ pub fn status(code: Code) -> StatusCode {
         C::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         C::EventConflict
         | C::SignedIdReused
+        | C::IdempotencyKeyReused
+        | C::FieldsInvalid
         | C::RuleInvalid
         | C::TemplateNotFound
         | C::WechatRefused
@@ -175,6 +177,15 @@ fn challenge(code: Code) -> Option<&'static str> {
         Code::InsufficientScope => Some("Bearer error=\"insufficient_scope\""),
         _ => None,
     }
+}
+
+/// A problem that is a part of an answer.
+pub fn of(error: Error) -> Problem {
+    let status = status(error.code);
+    if status.is_server_error() {
+        tracing::error!(request.id = request::id(), %error, "request.failed");
+    }
+    problem(error, status)
 }
 
 fn problem(error: Error, status: StatusCode) -> Problem {

@@ -9,7 +9,10 @@ use uuid::Uuid;
 
 use crate::{
     audit,
-    consent::withdrawal::{self, Withdrawal},
+    consent::{
+        popup::{self, Popup},
+        withdrawal::{self, Withdrawal},
+    },
     context::Context,
     error::{Code, Error},
     follower,
@@ -59,8 +62,9 @@ async fn first_time(ctx: &Context, stored: &row::Model) -> Result<bool, Error> {
     if !take(&tx, stored, ctx.clock.now()).await? {
         return Ok(false);
     }
-    apply(ctx, &tx, stored).await?;
+    let released = apply(ctx, &tx, stored).await?;
     tx.commit().await?;
+    ring(ctx, stored, released);
     Ok(true)
 }
 
@@ -80,20 +84,37 @@ pub async fn replay(ctx: &Context, app_id: &str, id: CallbackId) -> Result<row::
         let why = "What it said was erased with the person it was about.";
         return Err(Error::new(Code::StateConflict).detail(why));
     }
-    apply(ctx, &tx, &stored).await?;
+    let released = apply(ctx, &tx, &stored).await?;
     tx.commit().await?;
+    ring(ctx, &stored, released);
     tracing::info!(callback.id = %id, app.id = app_id, "callback.replayed");
     Ok(stored)
 }
 
-async fn apply(ctx: &Context, tx: &DatabaseTransaction, stored: &row::Model) -> Result<(), Error> {
+/// Messages that waited may go.
+fn ring(ctx: &Context, stored: &row::Model, released: bool) {
+    if released {
+        ctx.wake.delivery.ring(&stored.app_id);
+    }
+}
+
+/// Whether messages were released by it.
+async fn apply(ctx: &Context, tx: &DatabaseTransaction, stored: &row::Model) -> Result<bool, Error> {
     let push = match callback::parse(stored.body.as_bytes()) {
         Ok(push) => push,
         Err(error) => {
             tracing::error!(callback.id = %stored.id, %error, "callback.unreadable");
-            return Ok(());
+            return Ok(false);
         }
     };
+    if push.event == "subscribe_msg_popup_event" {
+        return tapped(tx, stored, &push, ctx.clock.now()).await;
+    }
+    change(ctx, tx, stored, push).await?;
+    Ok(false)
+}
+
+async fn change(ctx: &Context, tx: &DatabaseTransaction, stored: &row::Model, push: Push) -> Result<(), Error> {
     let now = ctx.clock.now();
     let openid = push.openid.clone().unwrap_or_default();
     let of = (stored.app_id.as_str(), openid.as_str());
@@ -139,10 +160,33 @@ async fn sent(
     if known { Ok(()) } else { erase::stranger(tx, stored.id).await }
 }
 
+/// WeChat's telling of a tap that the front end reports, too.
+async fn tapped(tx: &DatabaseTransaction, stored: &row::Model, push: &Push, now: Timestamp) -> Result<bool, Error> {
+    let Some(identity_id) = identity_of(tx, stored, push).await? else { return Ok(false) };
+    let mut released = false;
+    for (place, entry) in push.popup_entries().into_iter().enumerate() {
+        let popup = Popup {
+            id: ConsentId(nth(stored.id, place)),
+            app_id: &stored.app_id,
+            identity_id,
+            template_id: &entry.template_id,
+            accepted: entry.accepted,
+            // Nobody tapped later than we heard of it.
+            tapped_at: said_at(stored, push).min(stored.received_at),
+        };
+        released |= popup::take(tx, &popup, now).await?;
+    }
+    Ok(released)
+}
+
+fn said_at(stored: &row::Model, push: &Push) -> Timestamp {
+    push.create_time.map_or(stored.received_at, |seconds| Timestamp(seconds.saturating_mul(1000)))
+}
+
 /// The user refuses a template from now on, so what waits to be sent does not go either.
 async fn changed(tx: &DatabaseTransaction, stored: &row::Model, push: &Push, now: Timestamp) -> Result<(), Error> {
     let Some(identity_id) = identity_of(tx, stored, push).await? else { return Ok(()) };
-    let said_at = push.create_time.map_or(stored.received_at, |seconds| Timestamp(seconds.saturating_mul(1000)));
+    let said_at = said_at(stored, push);
     for (place, entry) in push.change_entries().into_iter().enumerate() {
         if !entry.rejected {
             continue;

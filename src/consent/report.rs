@@ -1,19 +1,13 @@
 //! The front end's report of what the user tapped (`wx.requestSubscribeMessage`).
 
 use entity::{
-    IdentityId, Timestamp,
-    consent::{self as entry, Kind, Source},
-    credit,
-    notification::{self, Credit, State},
-    session, template,
+    ConsentId, Timestamp,
+    consent::{Kind, Source},
+    credit, session,
 };
-use sea_orm::{
-    ActiveValue::Set,
-    ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter, QueryOrder, QuerySelect, TryInsertResult,
-    sea_query::{Expr, OnConflict},
-};
+use uuid::Uuid;
 
-use super::{MOST_CREDITS, Want, change, entry_of, lock, reserve};
+use super::{release, tap};
 use crate::{
     context::Context,
     error::{Code, Error, FieldError},
@@ -55,8 +49,17 @@ pub async fn report(ctx: &Context, session: &session::Model, report: &Report) ->
             continue;
         };
         let Some(template) = templates.iter().find(|row| row.template_id == *template_id) else { continue };
-        if enter(&tx, session.identity_id, (template, kind), report, now).await? && kind == Kind::Accept {
-            accepted |= release_waiting(&tx, session.identity_id, template_id, now).await?;
+        let tap = tap::Tap {
+            id: ConsentId(Uuid::now_v7()),
+            identity_id: session.identity_id,
+            kind,
+            source: Source::Report,
+            report_id: Some(report.report_id.clone()),
+            // Nobody tapped later than we hear of it, whatever the phone's clock says.
+            tapped_at: report.tapped_at.unwrap_or(now).min(now),
+        };
+        if tap::enter(&tx, template, &tap, now).await? && kind == Kind::Accept {
+            accepted |= release::waiting(&tx, session.identity_id, template_id, now).await?;
         }
     }
     let balances = super::balances(&tx, session.identity_id).await?;
@@ -89,102 +92,4 @@ fn kind(result: &str) -> Option<Kind> {
         "filter" => Some(Kind::Filter),
         _ => None,
     }
-}
-
-/// Whether the entry is new.
-async fn enter(
-    tx: &DatabaseTransaction,
-    identity_id: IdentityId,
-    (template, kind): (&template::Model, Kind),
-    report: &Report,
-    now: Timestamp,
-) -> Result<bool, Error> {
-    let template_id = template.template_id.as_str();
-    let fresh = credit::ActiveModel {
-        identity_id: Set(identity_id),
-        template_id: Set(template_id.to_owned()),
-        kind: Set(template.kind),
-        credits: Set(0),
-        last_result: Set(kind),
-        updated_at: Set(now),
-    };
-    let keep = OnConflict::columns([credit::Column::IdentityId, credit::Column::TemplateId]).do_nothing().to_owned();
-    credit::Entity::insert(fresh).on_conflict(keep).try_insert().exec_without_returning(tx).await?;
-    let credits = lock(tx, std::iter::once((identity_id, template_id))).await?;
-    let credits = credits.values().map(|(row, _)| row.credits).sum();
-
-    let delta = delta(template.kind, kind, credits);
-    let row = entry::ActiveModel {
-        report_id: Set(Some(report.report_id.clone())),
-        tapped_at: Set(report.tapped_at.unwrap_or(now)),
-        ..entry_of(identity_id, template_id, (kind, delta, Source::Report), now)
-    };
-    let inserted = entry::Entity::insert(row)
-        .on_conflict(OnConflict::new().do_nothing().to_owned())
-        .try_insert()
-        .exec_without_returning(tx)
-        .await?;
-    if !matches!(inserted, TryInsertResult::Inserted(count) if count > 0) {
-        return Ok(false);
-    }
-    change(tx, identity_id, template_id, delta, now).await?;
-    credit::Entity::update_many()
-        .col_expr(credit::Column::LastResult, Expr::value(kind))
-        .filter(credit::Column::IdentityId.eq(identity_id))
-        .filter(credit::Column::TemplateId.eq(template_id))
-        .exec(tx)
-        .await?;
-    Ok(true)
-}
-
-/// An acceptance is worth one message, or switches a long-term template on; a rejection switches it
-/// off, and leaves one-time credits alone.
-fn delta(template: template::Kind, said: Kind, credits: i32) -> i32 {
-    match (template, said) {
-        (template::Kind::LongTerm, Kind::Accept) => 1 - credits,
-        (template::Kind::LongTerm, Kind::Reject) => -credits,
-        (_, Kind::Accept) => (MOST_CREDITS - credits).clamp(0, 1),
-        _ => 0,
-    }
-}
-
-/// Messages that waited for this consent may go, the oldest first.
-async fn release_waiting(
-    tx: &DatabaseTransaction,
-    identity_id: IdentityId,
-    template_id: &str,
-    now: Timestamp,
-) -> Result<bool, Error> {
-    let waiting = notification::Entity::find()
-        .filter(notification::Column::IdentityId.eq(identity_id))
-        .filter(notification::Column::TemplateId.eq(template_id))
-        .filter(notification::Column::State.eq(State::Waiting))
-        .order_by_asc(notification::Column::Id)
-        .limit(u64::from(MOST_CREDITS.unsigned_abs()))
-        .all(tx)
-        .await?;
-    let want =
-        |row: &notification::Model| Want { identity_id, template_id: template_id.to_owned(), notification_id: row.id };
-    let granted = reserve(tx, &waiting.iter().map(want).collect::<Vec<_>>(), now).await?;
-    let mut released = false;
-    for (row, granted) in waiting.iter().zip(granted) {
-        let credit = match granted {
-            super::Granted::Reserved => Credit::Reserved,
-            super::Granted::Standing => Credit::None,
-            super::Granted::No => continue,
-        };
-        notification::Entity::update_many()
-            .set(notification::ActiveModel {
-                state: Set(State::Pending),
-                credit: Set(credit),
-                reason: Set(None),
-                due_at: Set(now.max(row.due_at)),
-                ..Default::default()
-            })
-            .filter(notification::Column::Id.eq(row.id))
-            .exec(tx)
-            .await?;
-        released = true;
-    }
-    Ok(released)
 }

@@ -147,6 +147,12 @@ codes! {
     EventConflict "event_conflict" false
         "Another event has this source and id" "相同 source 与 id 的事件内容不同"
         "Give the event its own id; a repeat must be the same to the letter." "请为事件使用新的 id;重复发送的内容必须完全一致。";
+    IdempotencyKeyReused "idempotency_key_reused" false
+        "This Idempotency-Key was used with another body" "该 Idempotency-Key 已用于内容不同的请求"
+        "Use a new key for a new message; a repeat must be the same to the letter." "新的消息请使用新的键;重复发送的内容必须完全一致。";
+    FieldsInvalid "fields_invalid" false
+        "The values do not fit the template" "字段取值与模板不符"
+        "Correct what `errors` names." "请按 errors 中的说明修改。";
     RuleInvalid "rule_invalid" false
         "The rule does not fit its template" "规则与模板不符"
         "Correct what `errors` names." "请按 errors 中的说明修改。";

@@ -1,22 +1,20 @@
-//! What events lead to: which rules, whom, with what text, and whether there is a credit.
+//! What events lead to: whom, with what text, and whether there is a credit.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 
 use entity::{
     EventId, NotificationId, Timestamp, identity,
-    notification::{self, Credit, FieldValues, Reason, State},
+    notification::{self, Credit, Reason, State},
     rule::NoCredit,
 };
-use minijinja::{Value, context, value::Serde};
 use sea_orm::DatabaseTransaction;
 use uuid::Uuid;
 
-use super::{Incoming, Outcome};
+use super::{Incoming, Outcome, apply::Applied};
 use crate::{
-    clock::rfc3339,
     consent::{self, Granted, Want},
     context::Context,
-    error::{Error, FieldError},
+    error::Error,
     notification::{
         claim::{Lease, born_claimed},
         draft::{Draft, draft},
@@ -24,24 +22,23 @@ use crate::{
     },
     pause::Pauses,
     recipient::{self, Person, Recipient},
-    rule::compiled::{CompiledRule, Rendered, split_recipients},
+    rule::compiled::Violation,
 };
-
-/// More recipients than this are to be told in several events.
-pub(super) const MOST_RECIPIENTS: usize = 100;
 
 /// What one event leads to.
 #[derive(Default)]
 pub(super) struct Plan {
     pub outcomes: Vec<Outcome>,
+    /// For each outcome the place of what it was applied from.
+    pub from: Vec<usize>,
     pub notifications: Vec<notification::Model>,
 }
 
-/// What counts when events are accepted.
-pub(super) struct Now<'a> {
-    pub rules: &'a [CompiledRule],
-    pub pauses: &'a Pauses,
-    pub at: Timestamp,
+impl Plan {
+    fn tell(&mut self, from: usize, outcome: Outcome) {
+        self.outcomes.push(outcome);
+        self.from.push(from);
+    }
 }
 
 /// What events that are accepted together lead to.
@@ -67,40 +64,35 @@ impl Planned {
     }
 }
 
-/// Faults of the recipients as they are written.
-pub(super) fn check_recipients(to: &[String]) -> Vec<FieldError> {
-    let mut faults: Vec<_> = to
-        .iter()
-        .enumerate()
-        .filter_map(|(index, text)| Some(FieldError::new(format!("/to/{index}"), Recipient::parse(text).err()?)))
-        .collect();
-    if to.len() > MOST_RECIPIENTS {
-        faults.push(FieldError::new(
-            "/to",
-            format!("holds {} recipients; send at most {MOST_RECIPIENTS} in one event", to.len()),
-        ));
-    }
-    faults
-}
-
 /// One message that may come to be.
 struct Candidate<'a> {
-    event: usize,
-    rule: &'a CompiledRule,
-    reference: String,
+    /// The place of what was applied.
+    from: usize,
+    applied: &'a Applied<'a>,
+    reference: &'a str,
     recipient: Result<Recipient, String>,
-    message: &'a Result<Rendered, FieldError>,
 }
 
-/// Applies the rules to the events. Queries and reservations are made for all of them together.
-pub(super) async fn plan(
+impl<'a> Candidate<'a> {
+    fn of(from: usize, applied: &'a Applied<'a>, reference: &'a str) -> Self {
+        Self { from, applied, reference, recipient: Recipient::parse(reference) }
+    }
+}
+
+/// Makes the messages and sets their credits aside; nothing is stored but the ledger's entries. Queries and
+/// reservations are made for all events together.
+pub(super) async fn propose(
     ctx: &Context,
     tx: &DatabaseTransaction,
-    Now { rules, pauses, at: now }: Now<'_>,
+    applied: &[Applied<'_>],
     events: &[(EventId, &Incoming)],
-) -> Result<Planned, Error> {
-    let applied = apply(rules, events);
-    let candidates: Vec<_> = applied.iter().flat_map(Applied::candidates).collect();
+    now: Timestamp,
+) -> Result<Vec<Plan>, Error> {
+    let candidates: Vec<_> = applied
+        .iter()
+        .enumerate()
+        .flat_map(|(from, one)| one.to.iter().map(move |to| Candidate::of(from, one, to)))
+        .collect();
     let recipients = candidates.iter().filter_map(|candidate| candidate.recipient.as_ref().ok());
     let people = recipient::resolve(tx, recipients).await?;
 
@@ -108,37 +100,39 @@ pub(super) async fn plan(
     let mut seen = HashMap::new();
     let mut wants = Vec::new();
     for candidate in &candidates {
-        let plan = &mut plans[candidate.event];
+        let event = candidate.applied.event;
+        let plan = &mut plans[event];
         let identity = match find_identity(candidate, &people) {
             Ok(identity) => identity,
             Err(outcome) => {
-                plan.outcomes.push(outcome);
+                plan.tell(candidate.from, outcome);
                 continue;
             }
         };
         // Two references to one person are one message.
-        let once = (candidate.event, candidate.rule.row.id, identity.id);
+        let once = (event, candidate.applied.rule_id, identity.id);
         if let Some(index) = seen.get(&once) {
             let first: &Outcome = &plan.outcomes[*index];
-            plan.outcomes.push(Outcome { recipient: candidate.reference.clone(), ..first.clone() });
+            let again = Outcome { recipient: candidate.reference.to_owned(), ..first.clone() };
+            plan.tell(candidate.from, again);
             continue;
         }
         seen.insert(once, plan.outcomes.len());
-        let row = row(ctx, candidate, identity, events[candidate.event].0, now);
+        let row = row(ctx, candidate.applied, identity, events[event], now);
         if row.state == State::Pending {
             let want =
                 Want { identity_id: row.identity_id, template_id: row.template_id.clone(), notification_id: row.id };
-            wants.push((candidate.event, plan.notifications.len(), want));
+            wants.push((event, plan.notifications.len(), want));
         }
-        plan.outcomes.push(outcome(candidate, &row));
+        plan.tell(candidate.from, outcome(candidate, &row));
         plan.notifications.push(row);
     }
     reserve(tx, &mut plans, wants, now).await?;
-    Ok(begin(ctx, plans, pauses, now))
+    Ok(plans)
 }
 
 /// Claims what can be sent at once for this node; the rest queues.
-fn begin(ctx: &Context, mut plans: Vec<Plan>, pauses: &Pauses, now: Timestamp) -> Planned {
+pub(super) fn begin(ctx: &Context, mut plans: Vec<Plan>, pauses: &Pauses, now: Timestamp) -> Planned {
     let (mut claimed, mut queued) = (Vec::new(), BTreeSet::new());
     let (lanes, lease) = (lanes(ctx), Lease::new(ctx, now));
     let pending = plans.iter_mut().flat_map(|plan| &mut plan.notifications).filter(|row| row.state == State::Pending);
@@ -155,111 +149,28 @@ fn begin(ctx: &Context, mut plans: Vec<Plan>, pauses: &Pauses, now: Timestamp) -
     Planned { plans, claimed, queued }
 }
 
-/// A rule that applies to an event, with the message it makes.
-struct Applied<'a> {
-    event: usize,
-    rule: &'a CompiledRule,
-    to: Vec<String>,
-    message: Result<Rendered, FieldError>,
-}
-
-impl<'a> Applied<'a> {
-    fn candidates(&'a self) -> impl Iterator<Item = Candidate<'a>> {
-        self.to.iter().map(|reference| Candidate {
-            event: self.event,
-            rule: self.rule,
-            reference: reference.clone(),
-            recipient: Recipient::parse(reference),
-            message: &self.message,
-        })
-    }
-}
-
-/// A key for some apps only reaches nobody in the others.
-fn concerns(rule: &CompiledRule, event: &Incoming) -> bool {
-    rule.row.event_type == event.event_type
-        && event.app_ids.as_ref().is_none_or(|app_ids| app_ids.contains(&rule.row.app_id))
-}
-
-fn apply<'a>(rules: &'a [CompiledRule], events: &[(EventId, &Incoming)]) -> Vec<Applied<'a>> {
-    let mut applied = Vec::new();
-    for (index, (_, event)) in events.iter().enumerate() {
-        let of_type: Vec<_> = rules.iter().filter(|rule| concerns(rule, event)).collect();
-        if of_type.is_empty() {
-            continue;
-        }
-        let scope = scope(event);
-        for rule in of_type {
-            // A condition that cannot be computed must not pass for one that is false.
-            let message = match rule.applies(&scope) {
-                Ok(false) => continue,
-                Ok(true) => rule.message(&scope),
-                Err(fault) => Err(fault),
-            };
-            let computed = rule.recipients(&scope);
-            let (to, message) = match computed {
-                Ok(Some(to)) => (to, message),
-                Ok(None) => (named(event), message),
-                Err(fault) => (vec![String::new()], Err(fault)),
-            };
-            let mut once = HashSet::new();
-            let mut to: Vec<_> = to.into_iter().filter(|reference| once.insert(reference.clone())).collect();
-            // Nobody is named: that is an outcome too.
-            if to.is_empty() {
-                to.push(String::new());
-            }
-            // More than one event may have is told, not cut.
-            let too_many = FieldError::new(
-                "/recipients",
-                format!("{} recipients; at most {MOST_RECIPIENTS} in one event", to.len()),
-            );
-            let (to, message) =
-                if to.len() > MOST_RECIPIENTS { (vec![String::new()], Err(too_many)) } else { (to, message) };
-            applied.push(Applied { event: index, rule, to, message });
-        }
-    }
-    applied
-}
-
-/// Whom the event itself names: `to`, or else its subject.
-fn named(event: &Incoming) -> Vec<String> {
-    match &event.subject {
-        Some(subject) if event.to.is_empty() => split_recipients(subject),
-        _ => event.to.clone(),
-    }
-}
-
-/// What expressions see.
-fn scope(event: &Incoming) -> Value {
-    context! {
-        id => &event.id,
-        source => &event.source,
-        type => &event.event_type,
-        subject => &event.subject,
-        time => event.time.map(rfc3339),
-        data => Value::from(Serde(&event.data)),
-    }
-}
-
 fn find_identity<'a>(
     candidate: &Candidate<'_>,
     people: &'a HashMap<Recipient, Person>,
 ) -> Result<&'a identity::Model, Outcome> {
+    let Applied { policy, rule_id, message, .. } = candidate.applied;
     let nobody = |reason, user_id, detail: Option<String>| Outcome {
         id: None,
-        rule_id: candidate.rule.row.id,
-        recipient: candidate.reference.clone(),
+        rule_id: *rule_id,
+        recipient: candidate.reference.to_owned(),
         user_id,
         state: State::Failed,
         reason: Some(reason),
         detail,
     };
-    let recipient = match (&candidate.recipient, candidate.message) {
-        (Ok(recipient), _) => recipient,
-        (Err(_), Err(fault)) if candidate.reference.is_empty() => {
-            return Err(nobody(Reason::UnknownRecipient, None, Some(explain(fault))));
+    let recipient = match &candidate.recipient {
+        Ok(recipient) => recipient,
+        Err(_) if candidate.reference.is_empty() && !message.violations.is_empty() => {
+            let nowhere = message.violations.iter().any(|violation| violation.pointer == "/recipients");
+            let reason = if nowhere { Reason::UnknownRecipient } else { Reason::BadData };
+            return Err(nobody(reason, None, Some(explain(candidate.applied))));
         }
-        (Err(problem), _) => return Err(nobody(Reason::UnknownRecipient, None, Some(problem.clone()))),
+        Err(problem) => return Err(nobody(Reason::UnknownRecipient, None, Some(problem.clone()))),
     };
     let Some(person) = people.get(recipient) else {
         return Err(nobody(Reason::UnknownRecipient, None, None));
@@ -268,41 +179,43 @@ fn find_identity<'a>(
     if person.identities.is_empty() {
         return Err(Outcome { recipient: recipient::ERASED.into(), ..nobody(Reason::UnknownRecipient, None, None) });
     }
-    let of_app = person.identities.iter().rfind(|identity| identity.app_id == candidate.rule.row.app_id);
+    let of_app = person.identities.iter().rfind(|identity| identity.app_id == policy.app_id);
     of_app.ok_or_else(|| nobody(Reason::NoIdentity, Some(person.user_id), None))
 }
 
 fn row(
     ctx: &Context,
-    candidate: &Candidate<'_>,
+    applied: &Applied<'_>,
     identity: &identity::Model,
-    event_id: EventId,
+    (event_id, event): (EventId, &Incoming),
     now: Timestamp,
 ) -> notification::Model {
-    let rule = &candidate.rule.row;
+    let policy = applied.policy;
     let seconds = |seconds: i64| std::time::Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
+    let ttl = event.ttl_seconds.or(policy.ttl_seconds);
     let mut row = draft(Draft {
         id: NotificationId(Uuid::now_v7()),
         identity,
-        template_id: &rule.template_id,
-        no_credit: rule.no_credit,
-        unsure: rule.unsure,
-        priority: rule.priority,
-        due_at: now + seconds(rule.delay_seconds.unwrap_or(0)),
-        time_to_live: rule.ttl_seconds.map_or(ctx.config.delivery.time_to_live, seconds),
+        template_id: &policy.template_id,
+        no_credit: policy.no_credit,
+        unsure: policy.unsure,
+        priority: event.priority.unwrap_or(policy.priority),
+        // A time that was asked for stands in for the rule's delay.
+        due_at: event.deliver_at.map_or(now + seconds(policy.delay_seconds.unwrap_or(0)), |at| at.max(now)),
+        time_to_live: ttl.map_or(ctx.config.delivery.time_to_live, seconds),
         now,
     });
     row.event_id = Some(event_id);
-    row.rule_id = Some(rule.id);
-    match (candidate.message, &rule.paused_because) {
-        (_, Some(because)) => fail(&mut row, Reason::BadTemplate, Some(format!("the rule is paused: {because}")), now),
-        (Ok(rendered), None) => {
-            row.fields = FieldValues(rendered.fields.0.clone());
-            row.page.clone_from(&rendered.page);
-            row.url.clone_from(&rendered.url);
-            row.miniprogram.clone_from(&rendered.miniprogram);
-        }
-        (Err(fault), None) => fail(&mut row, Reason::BadData, Some(explain(fault)), now),
+    row.rule_id = applied.rule_id;
+    if let Some(because) = &policy.paused_because {
+        fail(&mut row, Reason::BadTemplate, Some(format!("the rule is paused: {because}")), now);
+    } else if applied.message.violations.is_empty() {
+        row.fields = applied.message.fields.clone();
+        row.page.clone_from(&applied.message.page);
+        row.url.clone_from(&applied.message.url);
+        row.miniprogram.clone_from(&applied.message.miniprogram);
+    } else {
+        fail(&mut row, Reason::BadData, Some(explain(applied)), now);
     }
     row
 }
@@ -347,8 +260,8 @@ fn fail(row: &mut notification::Model, reason: Reason, detail: Option<String>, n
 fn outcome(candidate: &Candidate<'_>, row: &notification::Model) -> Outcome {
     Outcome {
         id: Some(row.id),
-        rule_id: candidate.rule.row.id,
-        recipient: candidate.reference.clone(),
+        rule_id: candidate.applied.rule_id,
+        recipient: candidate.reference.to_owned(),
         user_id: Some(row.user_id),
         state: row.state,
         reason: row.reason,
@@ -356,6 +269,12 @@ fn outcome(candidate: &Candidate<'_>, row: &notification::Model) -> Outcome {
     }
 }
 
-fn explain(fault: &FieldError) -> String {
-    format!("{}: {}", fault.pointer, fault.reason)
+/// What is wrong with the message: the rule and each field.
+fn explain(applied: &Applied<'_>) -> String {
+    let each = |violation: &Violation| format!("{}: {}", violation.pointer, violation.problem);
+    let parts: Vec<_> = applied.message.violations.iter().map(each).collect();
+    match applied.rule_id {
+        Some(_) => format!("rule “{}”, {}", applied.policy.name, parts.join("; ")),
+        None => parts.join("; "),
+    }
 }

@@ -2,14 +2,11 @@
 
 use std::collections::HashSet;
 
-use entity::{EventId, NotificationId, RuleId, notification, rule};
+use entity::{NotificationId, RuleId, notification, rule};
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QuerySelect};
 
-use super::{Outcome, Progress, get, states_of};
-use crate::{
-    context::Context,
-    error::{Code, Error},
-};
+use super::Outcome;
+use crate::{context::Context, error::Error};
 
 /// Those of the outcomes that are in these apps (None for all): by their message, or by their rule where
 /// there is none.
@@ -19,7 +16,7 @@ pub async fn within(ctx: &Context, app_ids: Option<&[String]>, outcomes: Vec<Out
     let mut rules: HashSet<RuleId> = HashSet::new();
     let mut messages: HashSet<NotificationId> = HashSet::new();
     for part in outcomes.chunks(256) {
-        let ids: Vec<_> = part.iter().map(|outcome| outcome.rule_id).collect();
+        let ids: Vec<_> = part.iter().filter_map(|outcome| outcome.rule_id).collect();
         let found = rule::Entity::find().select_only().column(rule::Column::Id);
         let found = found.filter(rule::Column::Id.is_in(ids)).filter(rule::Column::AppId.is_in(app_ids));
         rules.extend(found.into_tuple::<(RuleId,)>().all(db).await?.into_iter().map(|(id,)| id));
@@ -31,24 +28,7 @@ pub async fn within(ctx: &Context, app_ids: Option<&[String]>, outcomes: Vec<Out
     }
     let seen = |outcome: &Outcome| match outcome.id {
         Some(id) => messages.contains(&id),
-        None => rules.contains(&outcome.rule_id),
+        None => outcome.rule_id.is_some_and(|id| rules.contains(&id)),
     };
     Ok(outcomes.into_iter().filter(seen).collect())
-}
-
-/// An event with its progress in these apps (None for all); there is no event of which nothing is there.
-pub async fn progress(ctx: &Context, app_ids: Option<&[String]>, id: EventId) -> Result<Progress, Error> {
-    let mut progress = get(ctx, id).await?;
-    if app_ids.is_none() {
-        return Ok(progress);
-    }
-    progress.outcomes = within(ctx, app_ids, progress.outcomes).await?;
-    if progress.outcomes.is_empty() {
-        return Err(Error::new(Code::NotFound).detail(format!("There is no event {id}.")));
-    }
-    let mut messages: Vec<_> = progress.outcomes.iter().filter_map(|outcome| outcome.id).collect();
-    messages.sort_unstable();
-    messages.dedup();
-    progress.states = states_of(ctx, notification::Column::Id.is_in(messages)).await?;
-    Ok(progress)
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use entity::{RuleId, Timestamp, template};
+use entity::{RuleId, Timestamp, rule::MiniProgramLink, template};
 use uuid::Uuid;
 
 use super::{Definition, compiled::CompiledRule, model};
@@ -10,8 +10,11 @@ use crate::{
     config::Kind,
     context::Context,
     error::{Code, Error, FieldError},
-    keyword, template as templates,
+    template as templates,
 };
+
+/// The longest time a message may wait.
+pub const MOST_SECONDS: i64 = 30 * 86_400;
 
 /// Refuses a rule that can never work; a template named by its title gets its id.
 pub(super) async fn check(ctx: &Context, definition: &mut Definition) -> Result<(), Error> {
@@ -21,26 +24,18 @@ pub(super) async fn check(ctx: &Context, definition: &mut Definition) -> Result<
         faults.push(FieldError::new("/app_id", format!("is no configured app; there are: {}", known.join(", "))));
         return Err(Error::fields(Code::RuleInvalid, faults));
     };
-    if app.kind == Kind::MiniProgram {
-        for (pointer, given) in [("/url", definition.url.is_some()), ("/miniprogram", definition.miniprogram.is_some())]
-        {
-            if given {
-                faults.push(FieldError::new(pointer, "is for service accounts; a subscribe message leads to `page`"));
-            }
-        }
-    }
-    if app.kind == Kind::ServiceAccount && definition.page.is_some() {
-        faults
-            .push(FieldError::new("/page", "is for Mini Programs; a template message leads to `miniprogram` or `url`"));
-    }
+    faults.extend(links(
+        app.kind,
+        definition.page.as_deref(),
+        definition.url.as_deref(),
+        definition.miniprogram.as_ref(),
+    ));
     definition.template_id = templates::id_of(ctx, &app, &definition.template_id).await?;
     let templates = templates::require(ctx, &app, &[&definition.template_id]).await?;
     for template in &templates {
-        faults.extend(against_template(definition, template));
-    }
-    if let Err(unparsable) = CompiledRule::new(model(RuleId(Uuid::nil()), copy(definition), Timestamp(0), Timestamp(0)))
-    {
-        faults.extend(unparsable);
+        faults.extend(keys(template, definition.fields.0.keys()));
+        let row = model(RuleId(Uuid::nil()), copy(definition), Timestamp(0), Timestamp(0));
+        faults.extend(CompiledRule::faults(row, &template.fields));
     }
     if faults.is_empty() { Ok(()) } else { Err(Error::fields(Code::RuleInvalid, faults)) }
 }
@@ -54,38 +49,64 @@ fn shape(definition: &Definition) -> Vec<FieldError> {
     if definition.event_type.is_empty() || definition.event_type.len() > 200 {
         wrong("/event_type", "must be 1 to 200 characters, such as order.shipped");
     }
-    if definition.page.as_ref().is_some_and(|page| page.starts_with('/')) {
-        wrong("/page", "must not begin with a slash: WeChat wants pages/order/index?id=1");
-    }
-    if definition.ttl_seconds.is_some_and(|ttl| !(1..=30 * 86_400).contains(&ttl)) {
-        wrong("/ttl_seconds", "must be 1 to 2592000 (30 days)");
-    }
-    if definition.delay_seconds.is_some_and(|delay| !(0..=30 * 86_400).contains(&delay)) {
+    if definition.delay_seconds.is_some_and(|delay| !(0..=MOST_SECONDS).contains(&delay)) {
         wrong("/delay_seconds", "must be 0 to 2592000 (30 days)");
     }
-    if !(-100..=100).contains(&definition.priority) {
-        wrong("/priority", "must be -100 to 100; higher goes first");
+    faults.extend(lifetime(definition.ttl_seconds, Some(definition.priority)));
+    faults
+}
+
+/// Faults of how long and how urgently a message is to be sent.
+pub fn lifetime(ttl_seconds: Option<i64>, priority: Option<i32>) -> Vec<FieldError> {
+    let mut faults = Vec::new();
+    if ttl_seconds.is_some_and(|ttl| !(1..=MOST_SECONDS).contains(&ttl)) {
+        faults.push(FieldError::new("/ttl_seconds", "must be 1 to 2592000 (30 days)"));
+    }
+    if priority.is_some_and(|priority| !(-100..=100).contains(&priority)) {
+        faults.push(FieldError::new("/priority", "must be -100 to 100; higher goes first"));
     }
     faults
 }
 
-/// Every field of the template and no other, and no literal that can never fit.
-fn against_template(definition: &Definition, template: &template::Model) -> Vec<FieldError> {
+/// Faults of where the message leads: each kind of app has its own way.
+pub fn links(
+    kind: Kind,
+    page: Option<&str>,
+    url: Option<&str>,
+    miniprogram: Option<&MiniProgramLink>,
+) -> Vec<FieldError> {
+    let mut faults = Vec::new();
+    let mut wrong = |pointer: &str, reason: &str| faults.push(FieldError::new(pointer, reason));
+    if page.is_some_and(|page| page.starts_with('/')) {
+        wrong("/page", "must not begin with a slash: WeChat wants pages/order/index?id=1");
+    }
+    match kind {
+        Kind::MiniProgram => {
+            for (pointer, given) in [("/url", url.is_some()), ("/miniprogram", miniprogram.is_some())] {
+                if given {
+                    wrong(pointer, "is for service accounts; a subscribe message leads to `page`");
+                }
+            }
+        }
+        Kind::ServiceAccount if page.is_some() => {
+            wrong("/page", "is for Mini Programs; a template message leads to `miniprogram` or `url`");
+        }
+        Kind::ServiceAccount => {}
+    }
+    faults
+}
+
+/// Every field of the template and no other.
+pub fn keys<'a>(template: &template::Model, given: impl Iterator<Item = &'a String>) -> Vec<FieldError> {
     let wanted: BTreeSet<_> = template.fields.0.iter().map(|field| field.key.as_str()).collect();
-    let given: BTreeSet<_> = definition.fields.0.keys().map(String::as_str).collect();
+    let given: BTreeSet<_> = given.map(String::as_str).collect();
     let list = wanted.iter().copied().collect::<Vec<_>>().join(", ");
     let unknown = given.difference(&wanted);
     let missing = wanted.difference(&given);
-    let mut faults: Vec<_> = unknown
+    unknown
         .map(|key| FieldError::new(format!("/fields/{key}"), format!("is no field of the template; it has: {list}")))
         .chain(missing.map(|key| FieldError::new(format!("/fields/{key}"), "is missing: WeChat wants every field")))
-        .collect();
-    for (key, source) in definition.fields.0.iter().filter(|(_, source)| !source.contains(['{', '}'])) {
-        if let Err(problem) = keyword::fit(key, source.trim(), definition.overflow) {
-            faults.push(FieldError::new(format!("/fields/{key}"), problem));
-        }
-    }
-    faults
+        .collect()
 }
 
 fn copy(d: &Definition) -> Definition {

@@ -36,9 +36,8 @@ pub(super) async fn check(tx: &DatabaseTransaction, app_id: &str, templates: &[M
             .await?;
         changed += 1;
     }
-    if changed > 0 {
-        revision::raise(tx, Of::Rule).await?;
-    }
+    // A rule is remembered with what its template takes.
+    revision::raise(tx, Of::Rule).await?;
     Ok(changed)
 }
 

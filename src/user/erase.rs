@@ -43,7 +43,7 @@ const REVOCABLE: &[(&str, &str, &[user::Column])] = &[
     ("3", "invoice", &[]),
     ("4", "Bluetooth", &[]),
     ("5", "microphone", &[]),
-    ("6", "nickname and avatar", &[]),
+    ("6", "nickname and avatar", &[user::Column::Nickname, user::Column::AvatarUrl]),
     ("7", "camera", &[]),
     ("8", "phone number", &[user::Column::Phone, user::Column::PhoneIndex, user::Column::PhoneAt]),
     ("12", "steps", &[]),
@@ -52,8 +52,8 @@ const REVOCABLE: &[(&str, &str, &[user::Column])] = &[
     ("15", "chosen files", &[]),
     ("16", "e-mail", &[]),
     ("18", "chosen location", &[]),
-    ("19", "nickname from the keyboard", &[]),
-    ("20", "chosen avatar", &[]),
+    ("19", "nickname from the keyboard", &[user::Column::Nickname]),
+    ("20", "chosen avatar", &[user::Column::AvatarUrl]),
 ];
 
 /// Erases the kinds of data that the person no longer allows this app to hold.

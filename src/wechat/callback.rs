@@ -40,6 +40,13 @@ pub struct SentEntry {
     pub status: String,
 }
 
+/// One entry of a `subscribe_msg_popup_event`: what the user tapped.
+#[derive(Debug, PartialEq, Eq)]
+pub struct PopupEntry {
+    pub template_id: String,
+    pub accepted: bool,
+}
+
 /// One entry of a `subscribe_msg_change_event`.
 #[derive(Debug, PartialEq, Eq)]
 pub struct ChangeEntry {
@@ -134,6 +141,11 @@ impl Push {
         Some(SentEntry { template_id: None, message_id, errcode: 0, status: text("Status")? })
     }
 
+    /// The entries of a `subscribe_msg_popup_event`; words that WeChat does not document are left out.
+    pub fn popup_entries(&self) -> Vec<PopupEntry> {
+        self.list().into_iter().filter_map(popup_entry).collect()
+    }
+
     /// The entries of a `subscribe_msg_change_event`.
     pub fn change_entries(&self) -> Vec<ChangeEntry> {
         self.list().into_iter().filter_map(change_entry).collect()
@@ -155,6 +167,17 @@ impl Push {
 
 fn each(value: &Value) -> &[Value] {
     value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice)
+}
+
+fn popup_entry(entry: &Value) -> Option<PopupEntry> {
+    let template_id = entry.get("TemplateId").and_then(id_text).map(|id| short(&id))?;
+    let status = entry.get("SubscribeStatusString").and_then(id_text)?.to_ascii_lowercase();
+    let accepted = match status.as_str() {
+        "accept" | "acceptwithaudio" | "acceptwithalert" => true,
+        "reject" => false,
+        _ => return None,
+    };
+    Some(PopupEntry { template_id, accepted })
 }
 
 fn change_entry(entry: &Value) -> Option<ChangeEntry> {

@@ -23,7 +23,7 @@ fn path(query: &str) -> String {
     format!("/wechat/{APP}/callback?{query}")
 }
 
-async fn post(world: &World, body: &Value) -> u16 {
+pub async fn post(world: &World, body: &Value) -> u16 {
     let signed = signature(&["1700000000", "n0nce"]);
     let path = path(&format!("signature={signed}&timestamp=1700000000&nonce=n0nce"));
     let request = world.http.post(format!("{}{path}", world.base)).body(body.to_string());

@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::harness::{Kind, TEMPLATE, World};
 
 /// The balance is always the sum of the ledger.
-async fn assert_ledger_adds_up(world: &World) {
+pub async fn assert_ledger_adds_up(world: &World) {
     let entries = consent::Entity::find().all(world.ctx.db.read()).await.expect("entries");
     for balance in credit::Entity::find().all(world.ctx.db.read()).await.expect("balances") {
         let of_it =

@@ -93,6 +93,7 @@ impl World {
             database,
             finished: false,
         };
+        world.set_simulators_clock().await;
         world.configure_callback(Mode::Plain, Format::Json, None).await;
         Some(world)
     }
@@ -145,6 +146,16 @@ impl World {
 
     pub fn second_context(&self) -> &Context {
         &self.nodes[1].ctx
+    }
+
+    /// The simulator's clock shows what Magpie's shows: taps are matched by their times.
+    async fn set_simulators_clock(&self) {
+        let clock = async |seconds: i64| {
+            let body = json!({ "advance_seconds": seconds });
+            self.sandbox_call(Method::POST, "/sandbox/clock", Some(body)).await.body["now"].as_i64().expect("seconds")
+        };
+        let now = clock(0).await;
+        clock(self.clock.now().0 / 1000 - now).await;
     }
 
     pub async fn configure_callback(&self, mode: Mode, format: Format, encoding_aes_key: Option<&str>) {

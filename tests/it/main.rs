@@ -1,8 +1,10 @@
 //! The one integration test binary: stories through the public door, on SQLite and PostgreSQL alike.
 
+mod audiences;
 mod authorisation;
 mod callbacks;
 mod consent;
+mod contracts;
 mod databases;
 mod delivery;
 mod erasure;
@@ -15,6 +17,7 @@ mod hostile;
 mod hosts;
 mod house;
 mod indexes;
+mod intake;
 mod keys;
 mod leaks;
 mod limits;
@@ -23,9 +26,11 @@ mod master_key;
 mod migrations;
 mod operation;
 mod outgoing;
+mod preview;
 mod privacy;
 mod privacy_requests;
 mod process;
+mod profile;
 mod quirks;
 mod reload;
 mod retention;
@@ -35,6 +40,7 @@ mod service_account;
 mod sessions;
 mod signed;
 mod surface;
+mod taps;
 mod templates;
 mod token_budget;
 mod tokens;

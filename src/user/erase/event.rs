@@ -8,7 +8,11 @@ use sea_orm::{
 };
 use serde_json::{Value, json};
 
-use crate::{error::Error, event::unreached, recipient::ERASED};
+use crate::{
+    error::Error,
+    event::{fan_out, unreached},
+    recipient::ERASED,
+};
 
 /// Events dealt with in one statement.
 const BATCH: usize = 256;
@@ -26,6 +30,7 @@ pub(super) async fn forget(tx: &DatabaseTransaction, identity: &identity::Model)
         named.extend([identity.unionid.clone(), external_id.clone()].into_iter().flatten());
         named.extend(ours.iter().cloned());
     }
+    fan_out::forget_names(tx, &named).await?;
     let named = unreached::take(tx, &named).await?;
     let erased = Names {
         inside: [Some(identity.openid.clone()), identity.unionid.clone()].into_iter().flatten().collect(),
