@@ -26,13 +26,12 @@ pub struct Entry<'a> {
 }
 
 /// Everything that is written down.
-pub const ACTIONS: [&str; 12] = [
+pub const ACTIONS: [&str; 11] = [
     "user.erased",
     "user.data_revoked",
     "user.exported",
     "user.banned",
     "user.unbanned",
-    "session.ended",
     "key.created",
     "key.revoked",
     "app.paused",

@@ -14,6 +14,7 @@ pub mod fan_out;
 mod plan;
 pub mod preview;
 mod progress;
+mod reach;
 pub mod unreached;
 
 use std::{
@@ -121,6 +122,7 @@ const MOST_TOGETHER: usize = 64;
 pub async fn accept(ctx: &Context, events: Vec<Incoming>) -> Vec<Result<Accepted, Error>> {
     let now = ctx.clock.now();
     let checked: Vec<_> = events.iter().map(|event| check(event, now)).collect();
+    let apps: Vec<_> = events.iter().map(|event| event.app_ids.clone().filter(|_| event.direct.is_none())).collect();
     let sound = events.into_iter().zip(&checked).filter(|(_, checked)| checked.is_ok()).map(|(event, _)| event);
     let writer = ctx.clone();
     let write = move |events: Vec<Arc<Incoming>>| {
@@ -133,17 +135,25 @@ pub async fn accept(ctx: &Context, events: Vec<Incoming>) -> Vec<Result<Accepted
         checked.and_then(|()| answers.next().unwrap_or_else(|| Err(Error::new(Code::Internal))))
     };
     let mut answers: Vec<_> = checked.into_iter().map(next).collect();
-    for answer in answers.iter_mut().filter(|answer| answer.as_ref().is_ok_and(|accepted| accepted.duplicate)) {
-        *answer = with_progress(ctx, answer.clone()).await;
+    for (answer, apps) in answers.iter_mut().zip(apps) {
+        if answer.as_ref().is_ok_and(|accepted| accepted.duplicate) {
+            *answer = as_a_repeat(ctx, answer.clone(), apps.as_deref()).await;
+        }
     }
     answers
 }
 
-/// A repeat learns how far the event is by now.
-async fn with_progress(ctx: &Context, answer: Result<Accepted, Error>) -> Result<Accepted, Error> {
+/// A repeat learns how far the event is by now, as far as it is about these apps (None for all): the first
+/// answer may have been given to a key for others.
+async fn as_a_repeat(
+    ctx: &Context,
+    answer: Result<Accepted, Error>,
+    app_ids: Option<&[String]>,
+) -> Result<Accepted, Error> {
     let accepted = answer?;
-    let fan_out = fan_out::progress(ctx.db.read(), accepted.event_id, None).await?;
-    Ok(Accepted { fan_out, ..accepted })
+    let fan_out = fan_out::progress(ctx.db.read(), accepted.event_id, app_ids).await?;
+    let outcomes = reach::within(ctx, app_ids, accepted.outcomes).await?;
+    Ok(Accepted { fan_out, outcomes, ..accepted })
 }
 
 /// Accepts those that could be read; the answers are in the order of all.

@@ -128,7 +128,11 @@ async fn exchange(ctx: &Context, app: &App, code: &str, code_mac: Vec<u8>, addre
     let answer = ctx.wechat.code_to_session(&app.app_id, app.secret(), code).await;
     match &answer {
         Ok(_) => back_off::note(ctx, &app.app_id, address, 0),
-        Err(error) => error.refusal().into_iter().for_each(|no| back_off::note(ctx, &app.app_id, address, no.errcode)),
+        Err(error) => {
+            if let Some(refusal) = error.refusal() {
+                back_off::note(ctx, &app.app_id, address, refusal.errcode);
+            }
+        }
     }
     match answer {
         Ok(wechat) => {

@@ -27,8 +27,8 @@ struct AuditEntry {
     at: Time,
     /// `wechat`, `command line`, or the id of a key or a user.
     actor: String,
-    /// `user.erased` `user.data_revoked` `user.exported` `user.banned` `user.unbanned` `session.ended` `key.created`
-    /// `key.revoked` `app.paused` `app.resumed` `signing_key.rotated` `master_key.rotated`
+    /// `user.erased` `user.data_revoked` `user.exported` `user.banned` `user.unbanned` `key.created` `key.revoked`
+    /// `app.paused` `app.resumed` `signing_key.rotated` `master_key.rotated`
     action: String,
     app_id: Option<String>,
     /// The user it was done to.

@@ -8,6 +8,7 @@ use poem::{
 use super::{problem::Failure, request};
 use crate::{
     context::Context,
+    error::Error,
     signed_request::{self, Answered, Given},
 };
 
@@ -37,6 +38,11 @@ pub async fn pass<E: Endpoint>(ctx: &Context, next: &E, mut request: Request) ->
         prefix: request.headers().get("x-magpie-key").map(|value| value.to_str().unwrap_or_default()),
         body: &body,
     };
+    // Attributes in headers would be outside the signature.
+    if let Some(name) = request.headers().keys().find(|name| name.as_str().starts_with("ce-")) {
+        let reason = "a signature covers the body only: send the event in structured mode";
+        return Err(Failure::from(Error::field(name.as_str(), reason)).into());
+    }
     let key = signed_request::verify(ctx, &given).await.map_err(Failure::from)?;
     request::signed_in(&key.prefix);
     let key_id = key.id;

@@ -220,7 +220,8 @@ impl UsersApi {
 
     /// Everything that is known of the user
     ///
-    /// Of the apps that the key may use. Written down in the audit log. Needs `users:read`.
+    /// Of the apps that the key may use; the phone number only with a key for all apps. Written down in the audit
+    /// log. Needs `users:read`.
     #[oai(path = "/:user_id/export", method = "get", operation_id = "export_user")]
     async fn export(
         &self,

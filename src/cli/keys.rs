@@ -72,7 +72,9 @@ pub async fn run(command: KeyCommand) -> Result<(), StartError> {
                 let rows = api_key::list(&ctx, before, PAGE).await?;
                 let Some(last) = rows.last() else { break };
                 before = Some(last.id);
-                rows.iter().for_each(|row| println!("{}", line(row, ctx.clock.now())));
+                for row in &rows {
+                    println!("{}", line(row, ctx.clock.now()));
+                }
             }
             Ok(ctx.db.close().await?)
         }

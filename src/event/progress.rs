@@ -1,12 +1,12 @@
 //! A stored event and how far it is.
 
 use entity::{
-    EventId, RuleId, event as row,
+    EventId, event as row,
     notification::{self, State},
 };
 use sea_orm::{ColumnTrait, Condition, EntityTrait, QueryFilter, QuerySelect};
 
-use super::{Outcome, direct, fan_out};
+use super::{Outcome, direct, fan_out, reach};
 use crate::{
     context::Context,
     error::{Code, Error},
@@ -33,7 +33,7 @@ pub async fn get_in(ctx: &Context, app_ids: Option<&[String]>, id: EventId) -> R
     let mut theirs = Condition::all().add(notification::Column::EventId.eq(id));
     if let Some(app_ids) = app_ids {
         theirs = theirs.add(notification::Column::AppId.is_in(app_ids));
-        retain(ctx, &row, app_ids, &mut outcomes).await?;
+        outcomes = in_apps(ctx, &row, app_ids, outcomes).await?;
         if outcomes.is_empty() && fan_out.is_none() {
             return Err(nowhere());
         }
@@ -50,21 +50,16 @@ pub async fn get_in(ctx: &Context, app_ids: Option<&[String]>, id: EventId) -> R
     Ok(Progress { row, outcomes, fan_out, states })
 }
 
-/// Keeps what is of these apps.
-async fn retain(ctx: &Context, row: &row::Model, app_ids: &[String], outcomes: &mut Vec<Outcome>) -> Result<(), Error> {
-    if row.event_type == direct::EVENT_TYPE {
-        if !app_ids.iter().any(|app_id| row.data["app_id"] == app_id.as_str()) {
-            outcomes.clear();
-        }
-        return Ok(());
+/// What is of these apps.
+async fn in_apps(
+    ctx: &Context,
+    row: &row::Model,
+    app_ids: &[String],
+    outcomes: Vec<Outcome>,
+) -> Result<Vec<Outcome>, Error> {
+    if row.event_type != direct::EVENT_TYPE {
+        return reach::within(ctx, Some(app_ids), outcomes).await;
     }
-    let rules: Vec<RuleId> = entity::rule::Entity::find()
-        .select_only()
-        .column(entity::rule::Column::Id)
-        .filter(entity::rule::Column::AppId.is_in(app_ids))
-        .into_tuple()
-        .all(ctx.db.read())
-        .await?;
-    outcomes.retain(|outcome| outcome.rule_id.is_some_and(|id| rules.contains(&id)));
-    Ok(())
+    let theirs = app_ids.iter().any(|app_id| row.data["app_id"] == app_id.as_str());
+    Ok(if theirs { outcomes } else { Vec::new() })
 }

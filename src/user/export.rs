@@ -29,7 +29,7 @@ pub struct Export {
     pub at: Timestamp,
 }
 
-/// Collects it, of these apps only (None for all), and writes down that it was handed out.
+/// Collects it, of these apps only (None for all; only then with the phone number), and writes down that it was handed out.
 pub async fn export(ctx: &Context, id: UserId, app_ids: Option<&[String]>, actor: &str) -> Result<Export, Error> {
     let Person { user, identities } = lookup::get_in(ctx, app_ids, id).await?;
     let (db, at) = (ctx.db.read(), ctx.clock.now());
@@ -65,7 +65,8 @@ pub async fn export(ctx: &Context, id: UserId, app_ids: Option<&[String]>, actor
         }
         callbacks = callback::Entity::find().filter(about).order_by_asc(callback::Column::Id).all(db).await?;
     }
-    let phone_number = phone::of(&ctx.keys, &user)?;
+    // It belongs to the person, and may have been told to another app.
+    let phone_number = if app_ids.is_none() { phone::of(&ctx.keys, &user)? } else { None };
     let detail = json!({ "notifications": notifications.len(), "callbacks": callbacks.len() });
     let entry = Entry { actor, action: "user.exported", app_id: None, subject: Some(user.id), detail };
     audit::record(ctx.db.write(), entry, at).await?;

@@ -141,6 +141,16 @@ async fn a_key_for_one_app_sees_nothing_of_another(#[values(Kind::Sqlite, Kind::
     });
     ask(Method::POST, "/v1/rules", Some(body)).await.problem(403, "app_not_allowed");
 
+    // Nor does the answer to a repeat tell what became of it there.
+    let repeated = ask(Method::POST, "/v1/events", Some(shipped("1", ann.user_id.as_str()))).await;
+    assert_eq!((&repeated.body["status"], &repeated.body["notifications"]), (&json!("duplicate"), &json!([])));
+    let mine = json!({ "name": "mini", "scopes": ["admin"], "app_ids": [APP] });
+    let (mine, _) = make(&world, mine).await;
+    let mine = async |path: &str| world.call(Method::GET, path, Some(&mine), None).await;
+    assert_eq!(mine(&format!("/v1/events/{event}")).await.body["states"], json!({ "accepted": 1 }));
+    let exported = mine(&format!("/v1/users/{}/export", ann.user_id)).await;
+    assert_eq!(exported.body["identities"].as_array().map(Vec::len), Some(1), "{exported:?}");
+
     // Rules of other apps do not apply to what the key tells.
     let told = ask(Method::POST, "/v1/events", Some(shipped("2", ann.user_id.as_str()))).await;
     assert_eq!((told.status.as_u16(), &told.body["notifications"]), (202, &json!([])), "{told:?}");

@@ -107,7 +107,7 @@ impl Server {
     async fn read(&mut self, request: reqwest::RequestBuilder) -> Answer {
         let answer = Answer::read(request.send().await.expect("an answer")).await;
         if !answer.status.is_success() {
-            self.errors.push_str(&format!("{answer:?}\n"));
+            self.errors.extend([format!("{answer:?}"), "\n".to_owned()]);
         }
         answer
     }

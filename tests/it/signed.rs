@@ -124,6 +124,12 @@ async fn what_is_not_signed_rightly_is_refused(#[values(Kind::Sqlite, Kind::Post
     tell(&world, &world.base, &other, "msg_5", &body).await.problem(403, "insufficient_scope");
     world.call(Method::DELETE, &format!("/v1/keys/{}", shop.id), Some(&world.key), None).await;
     tell(&world, &world.base, &shop, "msg_6", &body).await.problem(401, "invalid_signature");
+    // What stands in headers is not signed.
+    let signed = shop.sign("msg_7", seconds, &body);
+    let time = seconds.to_string();
+    let headers =
+        [("webhook-id", "msg_7"), ("webhook-timestamp", &time), ("webhook-signature", &signed), ("ce-id", "9")];
+    post(&world, &world.base, &headers, &body).await.problem(400, "invalid_request");
     // A signature is for events only.
     let seconds = seconds.to_string();
     let request = world.http.get(format!("{}/v1/apps", world.base)).header("webhook-id", "a");
