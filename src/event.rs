@@ -153,7 +153,7 @@ async fn as_a_repeat(
     let accepted = answer?;
     let fan_out = fan_out::progress(ctx.db.read(), accepted.event_id, app_ids).await?;
     let outcomes = reach::within(ctx, app_ids, accepted.outcomes).await?;
-    Ok(Accepted { fan_out, outcomes, ..accepted })
+    Ok(Accepted { outcomes, fan_out, ..accepted })
 }
 
 /// Accepts those that could be read; the answers are in the order of all.

@@ -86,7 +86,7 @@ impl EventsApi {
         rate_limit::events(ctx, &key.0.prefix)?;
         let answer = match body.given(key.apps()) {
             Given::One(event) => {
-                let accepted = event::accept(ctx, vec![event]).await.pop();
+                let accepted = event::accept(ctx, vec![*event]).await.pop();
                 EventsAnswer::One(one(accepted.unwrap_or_else(|| Err(Error::new(Code::Internal)))?))
             }
             Given::Several(events) => EventsAnswer::Several(several(event::accept_readable(ctx, events).await)),

@@ -2,7 +2,7 @@
 
 use entity::{UserId, session, user};
 use sea_orm::{
-    ActiveValue::{NotSet, Set},
+    ActiveValue::{self, NotSet, Set},
     ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter,
 };
 
@@ -15,12 +15,35 @@ use crate::{
 const LONGEST_NICKNAME: usize = 50;
 const LONGEST_URL: usize = 1000;
 
-/// Each part: None leaves it as it is, `Some(None)` takes it away (RFC 7396).
+/// What becomes of one part (RFC 7396).
+#[derive(Default)]
+pub enum Part {
+    #[default]
+    Stays,
+    Goes,
+    Becomes(String),
+}
+
+/// Each part by itself.
 #[derive(Default)]
 pub struct Change {
-    pub nickname: Option<Option<String>>,
-    pub avatar_url: Option<Option<String>>,
-    pub language: Option<Option<String>>,
+    pub nickname: Part,
+    pub avatar_url: Part,
+    pub language: Part,
+}
+
+impl Part {
+    fn text(&self) -> Option<&String> {
+        if let Self::Becomes(text) = self { Some(text) } else { None }
+    }
+
+    fn column(self) -> ActiveValue<Option<String>> {
+        match self {
+            Self::Stays => NotSet,
+            Self::Goes => Set(None),
+            Self::Becomes(text) => Set(Some(text)),
+        }
+    }
 }
 
 /// The signed-in user.
@@ -32,11 +55,10 @@ pub async fn get(ctx: &Context, session: &session::Model) -> Result<user::Model,
 /// Changes what is named; gives the user as they then are.
 pub async fn change(ctx: &Context, session: &session::Model, change: Change) -> Result<user::Model, Error> {
     check(&change)?;
-    let set = |value: Option<Option<String>>| value.map_or(NotSet, Set);
     let row = user::ActiveModel {
-        nickname: set(change.nickname),
-        avatar_url: set(change.avatar_url),
-        language: set(change.language),
+        nickname: change.nickname.column(),
+        avatar_url: change.avatar_url.column(),
+        language: change.language.column(),
         updated_at: Set(ctx.clock.now()),
         ..Default::default()
     };
@@ -48,12 +70,9 @@ pub async fn change(ctx: &Context, session: &session::Model, change: Change) -> 
 }
 
 fn check(change: &Change) -> Result<(), Error> {
-    fn given(part: &Option<Option<String>>) -> Option<&String> {
-        part.as_ref().and_then(Option::as_ref)
-    }
     let mut faults = Vec::new();
     let mut wrong = |pointer: &str, reason: &str| faults.push(FieldError::new(pointer, reason));
-    if given(&change.nickname).is_some_and(|name| {
+    if change.nickname.text().is_some_and(|name| {
         name.trim().is_empty() || name.chars().count() > LONGEST_NICKNAME || name.chars().any(char::is_control)
     }) {
         wrong("/nickname", "must be 1 to 50 characters in one line");
@@ -63,7 +82,7 @@ fn check(change: &Change) -> Result<(), Error> {
             && url.len() <= LONGEST_URL
             && url.bytes().all(|byte| byte.is_ascii_graphic())
     };
-    if given(&change.avatar_url).is_some_and(|url| !is_address(url)) {
+    if change.avatar_url.text().is_some_and(|url| !is_address(url)) {
         wrong(
             "/avatar_url",
             "must be an address (https://…) of at most 1000 characters: upload what chooseAvatar gave first",
@@ -75,7 +94,7 @@ fn check(change: &Change) -> Result<(), Error> {
                 .split(['-', '_'])
                 .all(|part| (1..=8).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_alphanumeric()))
     };
-    if given(&change.language).is_some_and(|tag| !is_tag(tag)) {
+    if change.language.text().is_some_and(|tag| !is_tag(tag)) {
         wrong("/language", "must be a language tag such as zh-CN");
     }
     if faults.is_empty() { Ok(()) } else { Err(Error::fields(Code::InvalidRequest, faults)) }

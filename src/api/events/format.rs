@@ -115,11 +115,11 @@ pub struct CloudEvent {
 #[derive(Union)]
 #[oai(one_of)]
 enum PlainEvents {
-    One(PlainEvent),
+    One(Box<PlainEvent>),
     Several(Vec<PlainEvent>),
 }
 
-/// `application/json`: plain events, or the data of a CloudEvent in binary mode.
+/// `application/json`: plain events, or the data of a `CloudEvent` in binary mode.
 pub struct Plain(Given);
 /// `application/cloudevents-batch+json`.
 pub struct Batch(Given);
@@ -139,7 +139,7 @@ pub enum EventBody {
 
 /// What a request holds.
 pub enum Given {
-    One(Incoming),
+    One(Box<Incoming>),
     /// Each by itself: one that is wrong does not keep the others from being accepted.
     Several(Vec<Result<Incoming, Error>>),
 }
@@ -189,15 +189,15 @@ macro_rules! payload {
 
 payload!(Plain, PlainEvents, "application/json", |headers, bytes| {
     if headers.contains_key("ce-specversion") {
-        return binary(headers, bytes).map(Given::One);
+        return binary(headers, bytes).map(|event| Given::One(Box::new(event)));
     }
     if bytes.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[') {
         return several(bytes, |event: PlainEvent| Ok(event.into()));
     }
-    Ok(Given::One(body::read::<PlainEvent>(bytes)?.into()))
+    Ok(Given::One(Box::new(body::read::<PlainEvent>(bytes)?.into())))
 });
 payload!(Structured, CloudEvent, "application/cloudevents+json", |_, bytes| {
-    body::read::<CloudEvent>(bytes)?.try_into().map(Given::One)
+    body::read::<CloudEvent>(bytes)?.try_into().map(|event| Given::One(Box::new(event)))
 });
 payload!(Batch, Vec<CloudEvent>, "application/cloudevents-batch+json", |_, bytes| {
     several(bytes, |event: CloudEvent| event.try_into())
@@ -309,7 +309,7 @@ pub fn at_place(mut error: Error, place: usize) -> Error {
 /// One event; a list is refused.
 pub fn only_one(given: Given) -> std::result::Result<Incoming, Error> {
     match given {
-        Given::One(event) => Ok(event),
+        Given::One(event) => Ok(*event),
         Given::Several(_) => Err(Error::new(Code::InvalidRequest).detail("One event at a time is looked at.")),
     }
 }

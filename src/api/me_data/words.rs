@@ -4,7 +4,10 @@ use entity::user;
 use poem_openapi::{Object, types::MaybeUndefined};
 use serde::Deserialize;
 
-use crate::{api::time::Time, user::profile::Change};
+use crate::{
+    api::time::Time,
+    user::profile::{Change, Part},
+};
 
 /// The signed-in user.
 #[derive(Object)]
@@ -47,11 +50,11 @@ impl From<ProfileChange> for Change {
     }
 }
 
-fn part(given: MaybeUndefined<String>) -> Option<Option<String>> {
+fn part(given: MaybeUndefined<String>) -> Part {
     match given {
-        MaybeUndefined::Undefined => None,
-        MaybeUndefined::Null => Some(None),
-        MaybeUndefined::Value(text) => Some(Some(text)),
+        MaybeUndefined::Undefined => Part::Stays,
+        MaybeUndefined::Null => Part::Goes,
+        MaybeUndefined::Value(text) => Part::Becomes(text),
     }
 }
 

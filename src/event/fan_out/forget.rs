@@ -28,9 +28,9 @@ pub async fn forget_names(tx: &DatabaseTransaction, names: &[String]) -> Result<
         let Some(last) = rows.last() else { return Ok(()) };
         after = Some((last.fan_out_id, last.place));
         for mut row in rows {
-            let named = |reference: &&mut String| names.iter().any(|name| is_of(reference, name));
+            let mentions = |reference: &&mut String| names.iter().any(|name| is_of(reference, name));
             let mut found = false;
-            for reference in row.recipients.0.iter_mut().filter(named) {
+            for reference in row.recipients.0.iter_mut().filter(mentions) {
                 ERASED.clone_into(reference);
                 found = true;
             }

@@ -83,7 +83,11 @@ async fn one(ctx: &Context, tx: DatabaseTransaction, fan_out: row::Model) -> Res
 fn to_do() -> sea_orm::Select<row::Entity> {
     // The states are part of the text: bound ones hide from the database that the partial index fits.
     let states = ["running", "cancelling"].map(|state| Expr::Constant(state.into()));
-    row::Entity::find().filter(row::Column::State.into_expr().is_in(states)).order_by_asc(row::Column::Id).limit(1)
+    row::Entity::find()
+        .filter(row::Column::State.into_expr().is_in(states))
+        .order_by_asc(row::Column::UpdatedAt)
+        .order_by_asc(row::Column::Id)
+        .limit(1)
 }
 
 /// Where a fan-out goes on.
