@@ -156,7 +156,7 @@ async fn an_event_may_say_when_how_long_and_how_urgent(#[values(Kind::Sqlite, Ki
     world.drain().await;
     world.until(&brief, "delivered").await;
     assert_eq!(world.state(&later).await, "pending", "its time has not come");
-    world.advance(Duration::from_secs(600)).await;
+    world.advance(Duration::from_mins(10)).await;
     world.until(&later, "delivered").await;
 
     // A time that has passed is now; the same id with another time is another event.

@@ -129,7 +129,7 @@ async fn a_preview_names_every_fault_and_the_way_out(#[values(Kind::Sqlite, Kind
     assert_eq!((&paused["data"][0]["would"], &paused["data"][0]["reason"]), (&json!("wait"), &json!("app_paused")));
     assert_eq!(world.post(&format!("/v1/apps/{APP}/resume"), json!({})).await.status, StatusCode::OK);
     let mut later = event("wait", good);
-    later["deliver_at"] = magpie::clock::rfc3339(world.clock.now() + std::time::Duration::from_secs(60)).into();
+    later["deliver_at"] = magpie::clock::rfc3339(world.clock.now() + std::time::Duration::from_mins(1)).into();
     let later = look(&world, later).await;
     assert_eq!((&later["data"][0]["would"], &later["data"][0]["reason"]), (&json!("send"), &json!("scheduled")));
     world.finish().await;

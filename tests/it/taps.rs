@@ -134,7 +134,7 @@ async fn both_tellings_at_the_same_moment_on_two_nodes(#[values(Kind::Sqlite, Ki
             report(phone).await;
         }
     };
-    let (_, here, there) = tokio::join!(reports, worker::step(&world.ctx), worker::step(world.second_context()));
+    let ((), here, there) = tokio::join!(reports, worker::step(&world.ctx), worker::step(world.second_context()));
     assert!(here.is_ok() && there.is_ok());
     world.drain().await;
     for phone in &phones {
