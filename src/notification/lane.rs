@@ -66,10 +66,16 @@ pub struct Ticket {
     lane: Arc<Lane>,
     identity_id: IdentityId,
     out: Arc<Out>,
+    /// Whether a call was made with it and ended.
+    told: AtomicBool,
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
+        if !self.told.load(Ordering::Relaxed) {
+            // It may have been the one call that was to find out whether WeChat is back.
+            self.lane.found_nothing();
+        }
         lock(&self.lane.in_flight).remove(&self.identity_id);
         if self.out.tickets.fetch_sub(1, Ordering::SeqCst) == 1 {
             self.out.all_back.notify_waiters();
@@ -80,6 +86,7 @@ impl Drop for Ticket {
 impl Ticket {
     /// Notes how the call ended.
     pub fn ended(&self, came: &Came) {
+        self.told.store(true, Ordering::Relaxed);
         self.lane.ended(came);
     }
 }
@@ -134,7 +141,7 @@ impl Lanes {
             return None;
         }
         self.out.tickets.fetch_add(1, Ordering::SeqCst);
-        Some(Ticket { lane: lane.clone(), identity_id, out: self.out.clone() })
+        Some(Ticket { lane: lane.clone(), identity_id, out: self.out.clone(), told: AtomicBool::new(false) })
     }
 
     /// Waits until no call is in flight and nothing can be handed over any more.
@@ -217,4 +224,21 @@ impl Lane {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trial_that_never_became_a_call_is_given_back() {
+        let lanes = Lanes::default();
+        let lane = lanes.of("wx1");
+        *lock(&lane.breaker) = Breaker::Trying { pause: Duration::ZERO };
+        assert_eq!(lock(&lane.breaker).room(1), 0, "one call is to find out");
+        // The transaction of its message was rolled back.
+        drop(lanes.take(&lane, IdentityId(uuid::Uuid::now_v7())));
+        assert_eq!(lock(&lane.breaker).room(1), 1, "another one may");
+        assert_eq!(lanes.in_flight(), 0);
+    }
 }

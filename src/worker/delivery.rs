@@ -185,8 +185,8 @@ async fn look(
         lane.set_pending(true);
         return Ok(lane.room_in().map_or(later, |span| now + span).min(later));
     }
-    let Found { rows, any_pending, next_due } =
-        claim(ctx, &app.app_id, room, &pauses.templates_of(&app.app_id)).await?;
+    let found = claim(ctx, &app.app_id, room, &pauses.templates_of(&app.app_id)).await;
+    let Found { rows, any_pending, next_due } = found.inspect_err(|_| lane.found_nothing())?;
     let full = rows.len() >= room;
     lane.set_backlog(full);
     lane.set_pending(any_pending);
