@@ -79,7 +79,7 @@ async fn sweep_in_time(ctx: &Context, stop: &CancellationToken) {
         };
         let now = ctx.clock.now();
         if next.is_some_and(|at| at <= now) {
-            report("sweep", sweep::sweep(ctx).await.map(drop));
+            report("sweep", sweep::sweep_all(ctx, stop).await);
         }
         report("receipts", receipt::match_held(ctx).await.map(drop));
         let pause = next.filter(|at| *at > now).map_or(PERIOD, |at| at.since(now).min(PERIOD));

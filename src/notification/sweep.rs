@@ -13,12 +13,13 @@ use sea_orm::{
     Select,
     sea_query::{Expr, ExprTrait, LockBehavior, LockType},
 };
+use tokio_util::sync::CancellationToken;
 
 use super::state::{at_unsure_deadline, is_recognised};
 use crate::{config::Kind, consent, context::Context, error::Error};
 
 /// Rows dealt with in one transaction.
-const BATCH: u64 = 500;
+const BATCH: usize = 500;
 
 /// How many rows the sweep moved.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -33,6 +34,11 @@ pub struct Swept {
 impl Swept {
     pub fn total(&self) -> usize {
         self.leases + self.decided + self.expired
+    }
+
+    /// Whether there may be more of something.
+    fn is_full(&self) -> bool {
+        [self.leases, self.decided, self.expired].contains(&BATCH)
     }
 }
 
@@ -82,6 +88,12 @@ pub fn unsure_over(now: Timestamp) -> Select<row::Entity> {
 /// What was not sent in time.
 pub fn too_late(now: Timestamp) -> Select<row::Entity> {
     row::Entity::find().filter(in_state(&TO_BE_SENT)).filter(row::Column::ExpiresAt.lte(now))
+}
+
+/// Round after round while one is full: a backlog, such as after an outage, does not wait for its next turn.
+pub async fn sweep_all(ctx: &Context, stop: &CancellationToken) -> Result<(), Error> {
+    while !stop.is_cancelled() && sweep(ctx).await?.is_full() {}
+    Ok(())
 }
 
 /// One round; a larger backlog takes several.
@@ -188,7 +200,7 @@ fn ended(row: &row::Model, now: Timestamp) -> row::ActiveModel {
 
 /// Rows another node deals with at this moment are left to it.
 async fn locked(tx: &DatabaseTransaction, query: Select<row::Entity>) -> Result<Vec<row::Model>, Error> {
-    let query = query.limit(BATCH);
+    let query = query.limit(BATCH as u64);
     let query = match tx.get_database_backend() {
         DbBackend::Postgres => query.lock_with_behavior(LockType::Update, LockBehavior::SkipLocked),
         _ => query,

@@ -2,6 +2,7 @@
 
 mod audiences;
 mod authorisation;
+mod backlog;
 mod callbacks;
 mod consent;
 mod contracts;
