@@ -206,13 +206,16 @@ impl Lane {
     }
 
     fn ended(&self, came: &Came) {
-        match came {
-            Came::Refused { verdict: Verdict::SlowDown, .. } | Came::Limited { .. } => lock(&self.pace).slow_down(),
-            Came::NotCalled { .. } => {
-                lock(&self.breaker).not_tried();
-                return;
+        if matches!(came, Came::NotCalled { .. }) {
+            lock(&self.breaker).not_tried();
+            return;
+        }
+        {
+            let mut pace = lock(&self.pace);
+            pace.called();
+            if matches!(came, Came::Refused { verdict: Verdict::SlowDown, .. } | Came::Limited { .. }) {
+                pace.slow_down();
             }
-            _ => {}
         }
         let failed =
             matches!(came, Came::NotSent | Came::Unknown { .. } | Came::Refused { verdict: Verdict::Retry, .. });

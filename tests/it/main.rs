@@ -27,6 +27,7 @@ mod master_key;
 mod migrations;
 mod operation;
 mod outgoing;
+mod pace;
 mod preview;
 mod privacy;
 mod privacy_requests;
