@@ -9,6 +9,7 @@ use super::{App, CallbackMode, Config, ConfigError, refused};
 pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
     addresses(config)?;
     timing(config)?;
+    periods(config)?;
     let mut seen = HashSet::new();
     for (index, entry) in config.apps.iter().enumerate() {
         let key = format!("apps[{index}]");
@@ -88,6 +89,22 @@ fn timing(config: &Config) -> Result<(), ConfigError> {
     }
     if config.limits.body_bytes < 64 * 1024 {
         return Err(refused("limits.body_bytes", "must be at least 65536: CloudEvents of 64 KiB must pass"));
+    }
+    if config.limits.events_body_bytes < config.limits.body_bytes {
+        return Err(refused("limits.events_body_bytes", "must be at least limits.body_bytes"));
+    }
+    Ok(())
+}
+
+/// A repeat under the same `Idempotency-Key`, or of the same event, is known by the stored event.
+const REPEATS_COME_WITHIN: Duration = Duration::from_hours(24);
+
+fn periods(config: &Config) -> Result<(), ConfigError> {
+    let events = config.retention.events;
+    if !events.is_zero() && events < REPEATS_COME_WITHIN {
+        let why = "must be at least 24h, or 0s for ever: a repeat of an event that is gone, also one with the same \
+                   Idempotency-Key, would be sent a second time";
+        return Err(refused("retention.events", why));
     }
     Ok(())
 }

@@ -38,6 +38,20 @@ fn what_cannot_work_is_refused_with_the_way_out() {
 }
 
 #[test]
+fn events_are_kept_as_long_as_repeats_may_come() {
+    for (span, known) in [("23h", false), ("1s", false), ("24h", true), ("0s", true)] {
+        let told = Config::from_toml(&format!("[retention]\nevents = \"{span}\"")).map_err(|error| error.to_string());
+        match told {
+            Ok(_) => assert!(known, "{span}"),
+            Err(problem) => {
+                let named = ["`retention.events`", "24h", "Idempotency-Key"].iter().all(|part| problem.contains(part));
+                assert!(!known && named, "{span}: {problem}");
+            }
+        }
+    }
+}
+
+#[test]
 fn a_missing_or_weak_master_key_says_how_to_make_one() {
     for toml in ["", "master_key = \"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\"", "master_key = \"secret\""] {
         let problem = Config::from_toml(toml).expect("readable").master_keys().err().expect("refused").to_string();
