@@ -16,6 +16,7 @@ use poem::{
     listener::{Acceptor, Listener, TcpListener},
 };
 use sea_orm::{ConnectionTrait, DbErr, TransactionTrait};
+use sea_orm_migration::SchemaManager;
 use tokio::{
     signal::unix::{SignalKind, signal},
     task::JoinHandle,
@@ -29,7 +30,9 @@ use crate::{
     database::Database,
     doctor,
     error::Error,
-    sealing_key, signing_key, wechat, worker,
+    sealing_key,
+    secret::MasterKeys,
+    signing_key, wechat, worker,
 };
 
 /// Why the server did not start or did not go on.
@@ -69,7 +72,7 @@ pub async fn build(config: Config, clock: Clock) -> Result<Context, StartError> 
     let keys = config.master_keys()?;
     let wechat = wechat::Client::new(&config)?;
     let db = Database::connect(&config).await?;
-    migrate(&db).await?;
+    migrate(&db, Some(&keys)).await?;
     let ctx = Context::new(db, wechat, clock, config, keys);
     worker::agree_on_time(&ctx).await;
     sealing_key::check(&ctx).await?;
@@ -78,16 +81,26 @@ pub async fn build(config: Config, clock: Clock) -> Result<Context, StartError> 
     Ok(ctx)
 }
 
-/// Brings the schema up to date. Nodes that start together take turns.
-pub async fn migrate(db: &Database) -> Result<(), DbErr> {
+/// Brings the schema up to date. Nodes that start together take turns. With master keys nothing is changed in a
+/// database whose secrets they do not open: it is another one, or a key is lost.
+pub async fn migrate(db: &Database, keys: Option<&MasterKeys>) -> Result<(), StartError> {
     if db.is_sqlite() {
-        return Migrator::up(db.write(), None).await;
+        return bring_up_to_date(db, keys).await;
     }
     let turn = db.write().begin().await?;
     turn.execute_unprepared("SELECT pg_advisory_xact_lock(7305804402)").await?;
-    let migrated = Migrator::up(db.write(), None).await;
+    let migrated = bring_up_to_date(db, keys).await;
     turn.commit().await?;
     migrated
+}
+
+async fn bring_up_to_date(db: &Database, keys: Option<&MasterKeys>) -> Result<(), StartError> {
+    if let Some(keys) = keys
+        && SchemaManager::new(db.write()).has_table("sealing_key").await?
+    {
+        sealing_key::verify(db, keys).await?;
+    }
+    Ok(Migrator::up(db.write(), None).await?)
 }
 
 /// A node that is up.

@@ -131,10 +131,16 @@ async fn serve(file: ConfigFile, roles: &[Role]) -> Result<(), StartError> {
 }
 
 async fn migrate(file: ConfigFile) -> Result<(), StartError> {
-    let db = Database::connect(&file.load()?).await?;
-    app::migrate(&db).await?;
+    let config = file.load()?;
+    // No migration opens a secret, so the key need not be where the schema is changed.
+    let keys = config.names_master_keys().then(|| config.master_keys()).transpose()?;
+    let db = Database::connect(&config).await?;
+    app::migrate(&db, keys.as_ref()).await?;
     db.close().await?;
     println!("The schema is up to date.");
+    if keys.is_none() {
+        println!("No master key is given, so nobody knows yet whether it opens this database's secrets.");
+    }
     Ok(())
 }
 

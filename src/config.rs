@@ -168,6 +168,11 @@ impl Config {
         Ok(config)
     }
 
+    /// Whether master keys are given at all.
+    pub fn names_master_keys(&self) -> bool {
+        self.master_key.is_some() || self.master_key_file.is_some()
+    }
+
     /// The master keys, newest first.
     pub fn master_keys(&self) -> Result<MasterKeys, ConfigError> {
         let keys = match (&self.master_key, &self.master_key_file) {
