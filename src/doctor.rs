@@ -98,7 +98,10 @@ async fn database_clock(ctx: &Context) -> Result<String, String> {
 
 async fn wechat_clock(ctx: &Context) -> Result<String, String> {
     let date = ctx.wechat.date().await.map_err(|error| {
-        format!("{error}; check the network, DNS and wechat.proxy of this machine, or name wechat.fallback_url")
+        format!(
+            "{error}; check the network, DNS, clock, certificates and wechat.proxy of this machine, or name \
+             wechat.fallback_url"
+        )
     })?;
     match date.as_deref().and_then(clock::from_http_date) {
         Some(theirs) => agree(ctx.clock.now(), theirs, HTTP_CLOCK_MAY_DIFFER, "WeChat's")

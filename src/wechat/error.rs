@@ -12,8 +12,9 @@ pub enum Error {
     /// WeChat answered with an error code: a definite no.
     #[error("WeChat refused: {0}")]
     Refused(Refusal),
-    /// The connection was never made: nothing was carried out.
-    #[error("WeChat cannot be reached")]
+    /// The connection was never made: nothing was carried out. The cause, such as a certificate that is not to be
+    /// trusted, is what the operator needs to know.
+    #[error("WeChat cannot be reached: {}", cause(.0))]
     NotSent(#[source] reqwest::Error),
     /// The request may have been carried out, but no answer came.
     #[error("WeChat did not answer")]
@@ -21,6 +22,11 @@ pub enum Error {
     /// An answer came that says nothing certain: a gateway's page, a cut JSON.
     #[error("WeChat's answer (status {status}) cannot be understood: {problem}")]
     Garbled { status: u16, problem: String },
+}
+
+/// The error at the bottom: those above only say which step failed.
+fn cause(error: &dyn std::error::Error) -> String {
+    std::iter::successors(Some(error), |error| error.source()).last().map(ToString::to_string).unwrap_or_default()
 }
 
 impl Error {

@@ -101,7 +101,19 @@ impl Fleet {
         fleet
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    /// Where the simulator listens.
+    pub fn wechat_url(&self) -> &str {
+        &self.door.wechat
+    }
+
+    /// Changes the configuration of nodes that are started from now on.
+    pub fn reconfigure(&self, change: impl FnOnce(String) -> String) {
+        let path = self.directory.path().join("magpie.toml");
+        let toml = std::fs::read_to_string(&path).expect("a configuration");
+        std::fs::write(path, change(toml)).expect("a configuration");
+    }
+
+    pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_magpie"));
         command.args(arguments).args(["--config", "magpie.toml"]).current_dir(self.directory.path());
         command.env_clear().env("RUST_LOG", "warn").kill_on_drop(true).stdin(Stdio::null());

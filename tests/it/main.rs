@@ -44,6 +44,7 @@ mod signed;
 mod surface;
 mod taps;
 mod templates;
+mod tls;
 mod token_budget;
 mod tokens;
 mod user_data;
