@@ -11,6 +11,7 @@ use serde_json::json;
 use crate::{
     databases::{self, Kind},
     fleet::Fleet,
+    gate::Gate,
 };
 
 /// Short times, so that what was under way is decided within the story.
@@ -176,6 +177,52 @@ async fn postgresql_crashes_and_comes_back() {
     let account = fleet.account(node).await;
     account.balances(accepted);
     assert_eq!(accepted, 400);
+    fleet.end(node, "-TERM").await;
+}
+
+/// How long PostgreSQL is away: longer than leases, deadlines and the waiting for a connection. By hand it was
+/// tried with minutes.
+const AWAY: Duration = Duration::from_secs(20);
+
+#[tokio::test]
+async fn postgresql_is_away_for_long() {
+    let Some(mut database) = databases::create(Kind::Postgres).await else { return };
+    let authority = database.url.split_once("://").and_then(|(_, rest)| rest.split_once('/')).expect("an address").0;
+    let server = authority.rsplit('@').next().unwrap_or(authority).to_owned();
+    let mut gate = Gate::before(&server).await;
+    database.url = database.url.replacen(&server, &gate.address.to_string(), 1);
+    let mut fleet = Fleet::on(database, QUICK).await;
+    let node = fleet.start(&[]).await;
+    let people = fleet.people(node, 60, 3).await;
+    // Some messages are on their way to WeChat when it goes, and some have not begun.
+    let slow = json!({ "path": "/cgi-bin/message/subscribe/send", "times": 0, "delay_ms": 400 });
+    fleet.wechat(Method::POST, "/faults", Some(slow)).await;
+    let mut accepted = fleet.order_of(&people, 0).await;
+    accepted += fleet.order_of(&people, 1).await;
+    until_arrived(&fleet, 20).await;
+    gate.close();
+    let away = magpie::clock::Stopwatch::start();
+    let mut refused = 0;
+    while away.elapsed() < AWAY {
+        let asked = magpie::clock::Stopwatch::start();
+        let (status, problem) = fleet.tell(node, &people, 2).await.expect("an answer");
+        assert_eq!((status, &problem["code"]), (503, &json!("database_unavailable")), "{problem}");
+        assert_eq!(problem["retryable"], true);
+        assert!(asked.elapsed() < Duration::from_secs(10), "it takes {:?} to say so", asked.elapsed());
+        refused += 1;
+        let health = async |path: &str| fleet.call(node, Method::GET, path, None).await.map(|(status, _)| status);
+        assert_eq!((health("/healthz").await, health("/readyz").await), (Some(200), Some(503)));
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    assert!(refused > 1);
+    gate.open().await;
+    accepted += fleet.order_of(&people, 2).await;
+    fleet.settle(node).await;
+    let account = fleet.account(node).await;
+    account.balances(accepted);
+    assert_eq!(accepted, 180);
+    let unknown = account.of("failed(unknown_outcome)");
+    assert!(unknown <= 120 && account.of("accepted") + unknown == accepted, "{account:?}");
     fleet.end(node, "-TERM").await;
 }
 

@@ -246,7 +246,8 @@ impl Fleet {
         self.tell(node, people, number).await.map(|(status, _)| status)
     }
 
-    async fn tell(&self, node: usize, people: &[String], number: usize) -> Option<(u16, Value)> {
+    /// Tells of an order of each person, once; gives status and answer, or None when nobody answered.
+    pub async fn tell(&self, node: usize, people: &[String], number: usize) -> Option<(u16, Value)> {
         let to: Vec<_> = people.iter().map(|openid| format!("openid:{DEMO_APP_ID}/{openid}")).collect();
         let event = json!({
             "source": "shop", "id": format!("order-{number}-{}", people[0]), "type": "order.shipped", "to": to,

@@ -13,6 +13,7 @@ mod events;
 mod fairness;
 mod faults;
 mod fleet;
+mod gate;
 mod harness;
 mod hostile;
 mod hosts;
