@@ -13,6 +13,7 @@
 mod apps;
 mod audit;
 mod body;
+mod bounds;
 mod callback;
 mod callback_log;
 mod events;

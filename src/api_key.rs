@@ -4,7 +4,7 @@
 //! meanwhile. Revoking counts at once on every node (see [`revision`]).
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -152,6 +152,15 @@ fn check(ctx: &Context, wanted: &Wanted) -> Result<(), Error> {
     if wanted.expires_at.is_some_and(|end| end <= ctx.clock.now()) {
         return Err(Error::field("/expires_at", "must be in the future"));
     }
+    // Each is known, so that nothing is there twice bounds both lists.
+    let lists = [("scopes", wanted.scopes.as_slice()), ("app_ids", wanted.app_ids.as_deref().unwrap_or_default())];
+    let twice = |(list, items)| {
+        repeated(items).map(move |at| FieldError::new(format!("/{list}/{at}"), "is in the list already"))
+    };
+    let repeated: Vec<_> = lists.into_iter().flat_map(twice).collect();
+    if !repeated.is_empty() {
+        return Err(Error::fields(Code::InvalidRequest, repeated));
+    }
     if let Some(app_ids) = &wanted.app_ids {
         let unknown = app_ids.iter().enumerate().filter(|(_, id)| ctx.app(id).is_none());
         let faults: Vec<_> = unknown
@@ -165,6 +174,12 @@ fn check(ctx: &Context, wanted: &Wanted) -> Result<(), Error> {
         }
     }
     check_scopes(&wanted.scopes)
+}
+
+/// The places of what stands further in front already.
+fn repeated(items: &[String]) -> impl Iterator<Item = usize> {
+    let mut seen = HashSet::new();
+    items.iter().enumerate().filter(move |(_, item)| !seen.insert(*item)).map(|(at, _)| at)
 }
 
 /// Keys older than `before`, newest first, the ended ones too.

@@ -4,6 +4,8 @@
 //! signal ─▶ not ready ─▶ door closed, requests end ─▶ claiming stops, calls settle ─▶ database closed
 //! ```
 
+mod door;
+
 use std::{
     io,
     net::SocketAddr,
@@ -11,13 +13,11 @@ use std::{
 };
 
 use migration::{Migrator, MigratorTrait};
-use poem::{
-    Endpoint, Server,
-    listener::{Acceptor, Listener, TcpListener},
-};
+use poem::Endpoint;
 use sea_orm::{ConnectionTrait, DbErr, TransactionTrait};
 use sea_orm_migration::SchemaManager;
 use tokio::{
+    net::TcpListener,
     signal::unix::{SignalKind, signal},
     task::JoinHandle,
 };
@@ -34,6 +34,7 @@ use crate::{
     secret::MasterKeys,
     signing_key, wechat, worker,
 };
+use door::Times;
 
 /// Why the server did not start or did not go on.
 #[derive(Debug, thiserror::Error)]
@@ -135,16 +136,11 @@ async fn serve(
     endpoint: impl Endpoint + 'static,
 ) -> Result<(SocketAddr, JoinHandle<io::Result<()>>), StartError> {
     let wanted = ctx.config.listen;
-    let acceptor = TcpListener::bind(wanted).into_acceptor().await;
-    let acceptor = acceptor.map_err(|error| StartError::Listen { address: wanted, error })?;
-    let bound = acceptor.local_addr().first().and_then(|address| address.as_socket_addr().copied());
-    let stop = ctx.stop.clone();
-    let allowance = ctx.config.delivery.stop_allowance;
-    let server = tokio::spawn(async move {
-        let server = Server::new_with_acceptor(acceptor);
-        server.run_with_graceful_shutdown(endpoint, stop.cancelled_owned(), Some(allowance)).await
-    });
-    Ok((bound.unwrap_or(wanted), server))
+    let refused = |error| StartError::Listen { address: wanted, error };
+    let listener = TcpListener::bind(wanted).await.map_err(refused)?;
+    let bound = listener.local_addr().map_err(refused)?;
+    let times = Times { head: ctx.config.limits.head_timeout, stop: ctx.config.delivery.stop_allowance };
+    Ok((bound, tokio::spawn(door::keep(listener, endpoint, times, ctx.stop.clone()))))
 }
 
 impl Running {

@@ -136,6 +136,9 @@ pub struct Retention {
 #[serde(deny_unknown_fields)]
 pub struct Limits {
     pub body_bytes: usize,
+    pub events_body_bytes: usize,
+    #[serde(deserialize_with = "duration")]
+    pub head_timeout: Duration,
     #[serde(deserialize_with = "duration")]
     pub read_timeout: Duration,
     pub login_per_ip: u32,

@@ -83,8 +83,9 @@ impl EventsApi {
     ) -> Result<EventResponse, Failure> {
         let key = sender.into_key();
         key.require("events:write")?;
-        rate_limit::events(ctx, &key.0.prefix)?;
-        let answer = match body.given(key.apps()) {
+        let given = body.given(key.apps());
+        rate_limit::events(ctx, &key.0.prefix, given.count())?;
+        let answer = match given {
             Given::One(event) => {
                 let accepted = event::accept(ctx, vec![*event]).await.pop();
                 EventsAnswer::One(one(accepted.unwrap_or_else(|| Err(Error::new(Code::Internal)))?))
@@ -107,7 +108,7 @@ impl EventsApi {
         body: EventBody,
     ) -> Result<Json<PreviewAnswer>, Failure> {
         key.require("events:write")?;
-        rate_limit::events(ctx, &key.0.prefix)?;
+        rate_limit::events(ctx, &key.0.prefix, 1)?;
         let event = only_one(body.given(key.apps()))?;
         Ok(Json(event::preview::preview(ctx, &event).await?.into()))
     }

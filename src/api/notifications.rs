@@ -100,7 +100,7 @@ impl NotificationsApi {
         Body(body): Body<DirectNotification>,
     ) -> Result<Sent, Failure> {
         key.require_in("notifications:write", &body.app_id)?;
-        rate_limit::events(ctx, &key.0.prefix)?;
+        rate_limit::events(ctx, &key.0.prefix, 1)?;
         let mut accepted = event::direct::send(ctx, key.0.id, idempotency_key.0, body.into()).await?;
         let again = std::mem::take(&mut accepted.duplicate).then_some(true);
         Ok(Sent::Accepted(Json(events::one(accepted)), again))

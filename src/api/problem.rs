@@ -6,6 +6,9 @@ use poem_openapi::{ApiResponse, Object, payload::Json};
 use super::request;
 use crate::error::{Code, Error};
 
+/// A request whose every part is wrong is not answered with more than it held.
+const MOST_PARTS: usize = 100;
+
 /// What went wrong and what to do about it (RFC 9457).
 #[derive(Clone, Debug, Object)]
 #[oai(skip_serializing_if_is_none)]
@@ -88,6 +91,9 @@ pub enum Failure {
     /// Too many requests.
     #[oai(status = 429, content_type = "application/problem+json")]
     TooManyRequests(Json<Problem>, #[oai(header = "Retry-After")] Option<u64>),
+    /// The address and headers are too large, or the headers too many.
+    #[oai(status = 431, content_type = "application/problem+json")]
+    HeadersTooLarge(Json<Problem>),
     /// A fault of Magpie's.
     #[oai(status = 500, content_type = "application/problem+json")]
     Internal(Json<Problem>),
@@ -133,6 +139,7 @@ pub fn status(code: Code) -> StatusCode {
         | C::WechatRefused
         | C::UserDataRefused => StatusCode::UNPROCESSABLE_ENTITY,
         C::RateLimited | C::LoginTooOften | C::PhoneTooOften => StatusCode::TOO_MANY_REQUESTS,
+        C::HeadersTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
         C::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         C::WechatUnreachable | C::WechatBadAnswer | C::WechatAppError => StatusCode::BAD_GATEWAY,
         C::WechatBusy | C::DatabaseUnavailable => StatusCode::SERVICE_UNAVAILABLE,
@@ -161,6 +168,7 @@ impl From<Error> for Failure {
             StatusCode::UNSUPPORTED_MEDIA_TYPE => Self::UnsupportedMediaType(body),
             StatusCode::UNPROCESSABLE_ENTITY => Self::Unprocessable(body),
             StatusCode::TOO_MANY_REQUESTS => Self::TooManyRequests(body, retry_after),
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => Self::HeadersTooLarge(body),
             StatusCode::BAD_GATEWAY => Self::BadGateway(body),
             StatusCode::SERVICE_UNAVAILABLE => Self::Unavailable(body, retry_after),
             StatusCode::GATEWAY_TIMEOUT => Self::GatewayTimeout(body),
@@ -191,7 +199,11 @@ pub fn of(error: Error) -> Problem {
 fn problem(error: Error, status: StatusCode) -> Problem {
     let code = error.code;
     let (title, help) = request::in_language(code.title(), code.help());
-    let parts = error.fields.into_iter().map(|part| ProblemPart { pointer: part.pointer, reason: part.reason });
+    let parts = error
+        .fields
+        .into_iter()
+        .take(MOST_PARTS)
+        .map(|part| ProblemPart { pointer: part.pointer, reason: part.reason });
     Problem {
         kind: format!("{}/problems/{}", request::public_url(), code.as_str()),
         title: title.into(),

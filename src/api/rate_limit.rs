@@ -53,9 +53,15 @@ pub fn user(ctx: &Context, user_id: UserId) -> Result<(), Failure> {
     check(&ctx.memory::<Limiters>().me_per_user, "me", ctx.config.limits.me_per_user, &user_id.to_string())
 }
 
-/// Events, by API key.
-pub fn events(ctx: &Context, prefix: &str) -> Result<(), Failure> {
-    check(&ctx.memory::<Limiters>().events_per_key, "events", ctx.config.limits.events_per_key, prefix)
+/// Events told in one request, by API key; all of them or none.
+pub fn events(ctx: &Context, prefix: &str, told: usize) -> Result<(), Failure> {
+    let per_minute = ctx.config.limits.events_per_key;
+    let told = u32::try_from(told).ok().and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MIN);
+    if per_minute > 0 && told.get() > per_minute {
+        let reason = format!("holds {told} events; limits.events_per_key lets a key tell {per_minute} a minute");
+        return Err(Error::field("", reason).into());
+    }
+    check_some(&ctx.memory::<Limiters>().events_per_key, "events", per_minute, prefix, told)
 }
 
 fn check(
@@ -63,6 +69,17 @@ fn check(
     policy: &'static str,
     per_minute: u32,
     caller: &str,
+) -> Result<(), Failure> {
+    check_some(limiter, policy, per_minute, caller, NonZeroU32::MIN)
+}
+
+/// Takes `wanted` of what the caller has left, which must be at most what a minute gives.
+fn check_some(
+    limiter: &OnceLock<Option<Keyed>>,
+    policy: &'static str,
+    per_minute: u32,
+    caller: &str,
+    wanted: NonZeroU32,
 ) -> Result<(), Failure> {
     let limiter = limiter.get_or_init(|| {
         let rate = NonZeroU32::new(per_minute)?;
@@ -72,7 +89,10 @@ fn check(
     if limiter.len() > MANY {
         limiter.retain_recent();
     }
-    match limiter.check_key(&caller.to_owned()) {
+    let Ok(answer) = limiter.check_key_n(&caller.to_owned(), wanted) else {
+        return Err(Error::new(Code::RateLimited).into());
+    };
+    match answer {
         Ok(state) => {
             let left = state.remaining_burst_capacity();
             let full_in = u64::from(per_minute.saturating_sub(left)) * 60;

@@ -1,4 +1,4 @@
-//! What every request goes through: an id, the body's limit, the one shape of errors, one log line.
+//! What every request goes through: an id, its bounds, the one shape of errors, one log line.
 
 use std::{cell::RefCell, sync::Arc};
 
@@ -12,7 +12,7 @@ use poem_openapi::error::{
 };
 use uuid::Uuid;
 
-use super::{problem::Failure, signed};
+use super::{bounds, problem::Failure, signed};
 use crate::{
     clock::Stopwatch,
     context::Context,
@@ -92,7 +92,7 @@ async fn answer<E: Endpoint>(next: Arc<E>, request: Request, ctx: Option<Context
     let stopwatch = Stopwatch::start();
     let method = request.method().clone();
     let outcome = match &ctx {
-        Some(ctx) => match limited(request, ctx).await {
+        Some(ctx) => match bounds::bounded(request, ctx).await {
             Ok(request) => signed::pass(ctx, &*next, request).await,
             Err(error) => Err(error),
         },
@@ -129,33 +129,6 @@ async fn answer<E: Endpoint>(next: Arc<E>, request: Request, ctx: Option<Context
         "request"
     );
     Ok(response)
-}
-
-/// The request with its body read, refused when it is too large whatever its headers say.
-async fn limited(mut request: Request, ctx: &Context) -> Result<Request> {
-    let limits = &ctx.config.limits;
-    let body = request.take_body().into_bytes_limit(limits.body_bytes);
-    // Who sends a byte now and then must not hold a connection for ever.
-    let Ok(body) = tokio::time::timeout(limits.read_timeout, body).await else {
-        return Err(Failure::from(Error::new(Code::RequestTimeout)).into());
-    };
-    let body = body?;
-    request.set_body(body);
-    without_charset(request.headers_mut());
-    Ok(request)
-}
-
-/// poem-openapi compares the media types of alternatives to the letter, so `; charset=utf-8`, which JSON
-/// implies anyway (RFC 8259), is taken off.
-fn without_charset(headers: &mut HeaderMap) {
-    let plain = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).and_then(|kind| {
-        let (kind, parameter) = kind.split_once(';')?;
-        let utf8 = ["charset=utf-8", "charset=\"utf-8\""].contains(&parameter.trim().to_ascii_lowercase().as_str());
-        HeaderValue::from_str(kind.trim()).ok().filter(|_| utf8)
-    });
-    if let Some(plain) = plain {
-        headers.insert(header::CONTENT_TYPE, plain);
-    }
 }
 
 /// `RateLimit` and `RateLimit-Policy` (draft-ietf-httpapi-ratelimit-headers).

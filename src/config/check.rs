@@ -84,8 +84,12 @@ fn timing(config: &Config) -> Result<(), ConfigError> {
     if !session.longest.is_zero() && session.longest < session.access_token_ttl {
         return Err(refused("session.longest", "must be longer than session.access_token_ttl, or 0s for no end"));
     }
-    if config.limits.read_timeout.is_zero() {
-        return Err(refused("limits.read_timeout", "must be above 0"));
+    for (key, span) in
+        [("limits.read_timeout", config.limits.read_timeout), ("limits.head_timeout", config.limits.head_timeout)]
+    {
+        if span.is_zero() {
+            return Err(refused(key, "must be above 0"));
+        }
     }
     if config.limits.body_bytes < 64 * 1024 {
         return Err(refused("limits.body_bytes", "must be at least 65536: CloudEvents of 64 KiB must pass"));

@@ -53,7 +53,10 @@ codes! {
         "See /docs for the methods of each address." "各地址支持的方法见 /docs。";
     PayloadTooLarge "payload_too_large" false
         "The body is too large" "请求体过大"
-        "Send less at once; the limit is limits.body_bytes of the configuration." "请减少单次发送的内容;上限为配置项 limits.body_bytes。";
+        "Send less at once; the limit is limits.body_bytes of the configuration, for lists of recipients limits.events_body_bytes." "请减少单次发送的内容;上限为配置项 limits.body_bytes,含接收者名单的请求为 limits.events_body_bytes。";
+    HeadersTooLarge "headers_too_large" false
+        "The address or the headers are too large" "请求地址或请求头过大"
+        "Send fewer and shorter headers; what is long belongs into the body." "请减少并缩短请求头;较长的内容应放在请求体中。";
     RequestTimeout "request_timeout" true
         "The body did not arrive in time" "请求体未能及时到达"
         "Send it again; the limit is limits.read_timeout of the configuration." "请重新发送;时限为配置项 limits.read_timeout。";

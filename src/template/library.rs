@@ -87,10 +87,10 @@ pub async fn delete(ctx: &Context, app: &App, template_id: &str) -> Result<(), E
 
 /// A wrong keyword is answered with those there are, before WeChat is asked.
 async fn check(ctx: &Context, app: &App, tid: &str, keyword_ids: &[i64], scene: &str) -> Result<(), Error> {
-    let mut faults = Vec::new();
     if !(2..=5).contains(&keyword_ids.len()) {
-        faults.push(FieldError::new("/keyword_ids", "must hold two to five keywords, in the wanted order"));
+        return Err(Error::field("/keyword_ids", "must hold two to five keywords, in the wanted order"));
     }
+    let mut faults = Vec::new();
     if scene.is_empty() || scene.chars().count() > LONGEST_SCENE {
         faults.push(FieldError::new("/scene", format!("must be 1 to {LONGEST_SCENE} characters")));
     }

@@ -4,11 +4,7 @@ use std::time::Duration;
 
 use reqwest::Method;
 use rstest::rstest;
-use serde_json::{Value, json};
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
-};
+use serde_json::json;
 
 use crate::harness::{APP, Answer, Kind, World, openid, shipped};
 
@@ -122,17 +118,22 @@ async fn wechat_is_left_alone_when_it_is_asked_too_often(#[values(Kind::Sqlite, 
     world.finish().await;
 }
 
+#[rstest]
 #[tokio::test]
-async fn who_sends_a_byte_now_and_then_is_shown_the_door() {
-    let Some(world) = World::with(Kind::Sqlite, "[limits]\nread_timeout = \"300ms\"\n").await else { return };
-    let mut socket = TcpStream::connect(world.base.trim_start_matches("http://")).await.expect("a connection");
-    let head = "POST /v1/events HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 1000\r\n\r\n{";
-    socket.write_all(head.as_bytes()).await.expect("sent");
-    let mut answer = vec![0; 4096];
-    let read = tokio::time::timeout(Duration::from_secs(5), socket.read(&mut answer)).await.expect("an answer in time");
-    let answer = String::from_utf8_lossy(&answer[..read.expect("bytes")]).into_owned();
-    assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
-    let body: Value = serde_json::from_str(answer.split("\r\n\r\n").nth(1).expect("a body")).expect("JSON");
-    assert_eq!((&body["code"], &body["retryable"]), (&json!("request_timeout"), &json!(true)));
+async fn each_event_of_a_batch_counts(#[values(Kind::Sqlite, Kind::Postgres)] kind: Kind) {
+    let Some(world) = World::with(kind, "[limits]\nevents_per_key = 5\n").await else { return };
+    let batch = |name: &str, count: usize| {
+        json!((0..count).map(|number| shipped(&format!("{name} {number}"), "external:a")).collect::<Vec<_>>())
+    };
+    let told = world.post("/v1/events", batch("first", 3)).await;
+    assert_eq!((told.status.as_u16(), told.body["data"].as_array().map(Vec::len)), (202, Some(3)));
+    assert!(header(&told, "ratelimit").starts_with("\"events\";r=2;t="), "{told:?}");
+    // All of them or none: two are left, and stay.
+    world.post("/v1/events", batch("second", 3)).await.problem(429, "rate_limited");
+    assert_eq!(world.post("/v1/events", batch("third", 2)).await.status, 202);
+    world.event("fourth", "external:a").await.problem(429, "rate_limited");
+    // What no waiting would let through is told as such.
+    let never = world.post("/v1/events", batch("never", 6)).await;
+    assert!(never.problem(400, "invalid_request").body["errors"][0]["reason"].to_string().contains("5 a minute"));
     world.finish().await;
 }

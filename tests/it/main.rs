@@ -3,6 +3,7 @@
 mod audiences;
 mod authorisation;
 mod backlog;
+mod bounds;
 mod callbacks;
 mod consent;
 mod contracts;

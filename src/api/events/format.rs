@@ -144,6 +144,15 @@ pub enum Given {
     Several(Vec<Result<Incoming, Error>>),
 }
 
+impl Given {
+    pub fn count(&self) -> usize {
+        match self {
+            Self::One(_) => 1,
+            Self::Several(events) => events.len(),
+        }
+    }
+}
+
 impl EventBody {
     /// With the only apps whose rules apply.
     pub fn given(self, app_ids: Option<Vec<String>>) -> Given {
