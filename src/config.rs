@@ -20,7 +20,7 @@ use crate::secret::MasterKeys;
 const DEFAULTS: &str = include_str!("config.default.toml");
 
 /// Variables that start like ours and are none of the configuration's keys.
-const NOT_KEYS: [&str; 4] = ["config", "log_format", "test_postgres_url", "test_require_postgres"];
+const NOT_KEYS: [&str; 5] = ["config", "log_format", "log_spans", "test_postgres_url", "test_require_postgres"];
 
 /// What is wrong with the configuration, in one sentence that says what to do.
 #[derive(Debug, thiserror::Error)]

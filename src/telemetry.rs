@@ -1,24 +1,39 @@
-//! Logs and metrics.
+//! Logs, traces and metrics.
 //!
 //! One line for each request and each push, with ids, latency and codes; never a code of `wx.login`, a
 //! token, a key, an openid's messages or a phone number. `RUST_LOG` sets the level, `MAGPIE_LOG_FORMAT`
 //! (`text` or `json`) the form.
+//!
+//! Spans are those of the libraries (statements, connections). With `MAGPIE_LOG_SPANS=true` each is a line with its
+//! fields when it begins and when it ends, which is how one looks for where the time goes.
 
 use std::{io::IsTerminal, sync::OnceLock};
 
 use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
-use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
+use tracing_subscriber::{
+    EnvFilter,
+    fmt::{self, format::FmtSpan},
+    layer::SubscriberExt,
+    util::SubscriberInitExt,
+};
 
 const DEFAULT_LEVEL: &str = "info,sqlx=warn,sea_orm=warn,sea_orm_migration=warn";
+
+/// sea-orm writes the address of the database, with its password, into the span of each connection (level trace).
+const WITH_PASSWORDS: &str = "sea_orm::driver=warn";
 
 static METRICS: OnceLock<PrometheusHandle> = OnceLock::new();
 
 /// Sets up logs to standard error and the metrics' recorder. Only the first call of a process counts.
 pub fn start() {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(DEFAULT_LEVEL));
+    let filter = WITH_PASSWORDS.parse().into_iter().fold(filter, EnvFilter::add_directive);
     let json = std::env::var("MAGPIE_LOG_FORMAT").is_ok_and(|format| format == "json");
     let registry = tracing_subscriber::registry().with(filter);
+    let spans = std::env::var("MAGPIE_LOG_SPANS").is_ok_and(|spans| spans == "true");
+    let spans = if spans { FmtSpan::NEW | FmtSpan::CLOSE } else { FmtSpan::NONE };
     let layer = fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
+    let layer = layer.with_span_events(spans);
     let started =
         if json { registry.with(layer.json().flatten_event(true)).try_init() } else { registry.with(layer).try_init() };
     if started.is_ok()

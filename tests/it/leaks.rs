@@ -1,5 +1,5 @@
 //! Marked secrets go through every flow of the real binary, at its most talkative, and are looked for
-//! wherever they must not be: logs, answers of errors, metrics, the database.
+//! wherever they must not be: logs, the spans of traces, answers of errors, metrics, the database.
 
 use std::{fs, path::Path, process::Stdio};
 
@@ -23,6 +23,7 @@ use crate::{
 const APP_SECRET: &str = "marked0app0secret000000000000001";
 const CALLBACK_TOKEN: &str = "markedcallbacktoken1";
 const AES_KEY: &str = "markedEncodingAesKey0000000000000000000000A";
+const DATABASE_PASSWORD: &str = "marked0database0password";
 const NUMBER: &str = "13912345678";
 const WORDS: &str = "markedwords红富士苹果";
 
@@ -51,6 +52,7 @@ async fn start(directory: &Path, database_url: &str) -> Server {
     });
     let sandbox = wechat_sandbox::Config { listen, apps: vec![app], state_file: None };
     let sandbox = Sandbox::start(sandbox).await.expect("the simulator starts");
+    let database_url = with_password(database_url);
     let config = format!(
         "listen = \"127.0.0.1:{port}\"\ndatabase_url = {database_url:?}\nmaster_key = {MASTER_KEY:?}\n\
          [wechat]\nbase_url = {:?}\n[delivery]\nrequest_timeout = \"500ms\"\n\
@@ -68,13 +70,15 @@ async fn start(directory: &Path, database_url: &str) -> Server {
     };
     let log = fs::File::create(directory.join("log")).expect("a log");
     let mut command = magpie(directory);
-    command.args(["serve", "--config", "magpie.toml"]).env("RUST_LOG", "debug,magpie=trace");
+    // Everything that any library says, and every span with its fields.
+    command.args(["serve", "--config", "magpie.toml"]).env("RUST_LOG", "trace").env("MAGPIE_LOG_SPANS", "true");
     let child = command.stdout(Stdio::null()).stderr(log).spawn().expect("it starts");
     #[expect(clippy::disallowed_methods, reason = "the stories speak HTTP themselves")]
     let http = reqwest::Client::builder().no_proxy().build().expect("a client");
     let secrets = vec![
         ("the master key", MASTER_KEY.to_owned()),
         ("the AppSecret", APP_SECRET.to_owned()),
+        ("the database's password", DATABASE_PASSWORD.to_owned()),
         ("the callback token", CALLBACK_TOKEN.to_owned()),
         ("the AES key", AES_KEY.to_owned()),
         ("the phone number", NUMBER.to_owned()),
@@ -90,6 +94,16 @@ async fn start(directory: &Path, database_url: &str) -> Server {
     };
     tokio::time::timeout(PATIENCE, up).await.expect("it is up in time");
     server
+}
+
+/// A server that trusts its clients asks for no password and takes any.
+fn with_password(database_url: &str) -> String {
+    match database_url.split_once('@') {
+        Some((user, rest)) if !user.trim_start_matches("postgres://").contains(':') => {
+            format!("{user}:{DATABASE_PASSWORD}@{rest}")
+        }
+        _ => database_url.to_owned(),
+    }
 }
 
 impl Server {
@@ -297,6 +311,8 @@ async fn no_secret_is_where_it_must_not_be(#[values(Kind::Sqlite, Kind::Postgres
 
     let log = fs::read_to_string(directory.path().join("log")).expect("a log");
     assert!(log.contains("request") && log.lines().count() > 50, "the log is there:\n{log}");
+    let spans = log.lines().filter(|line| line.ends_with(": new")).count();
+    assert!(spans > 100, "the spans are there, with their fields: {spans}");
     assert!(!log.contains(WORDS), "what a message says is not logged");
     let mut raw = rows.into_bytes();
     if kind == Kind::Sqlite {
