@@ -7,28 +7,11 @@ use magpie::context::Context;
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use crate::harness::{APP, Kind, Phone, World};
-
-const SEND: &str = "/cgi-bin/message/subscribe/send";
-const TOKEN: &str = "/cgi-bin/stable_token";
+use crate::harness::{APP, Kind, SEND, TOKEN, World};
 
 /// Claims as the worker does.
 async fn claim(ctx: &Context, most: usize) -> Vec<notification::Model> {
     magpie::notification::claim::claim(ctx, APP, most, &[]).await.expect("a claim").rows
-}
-
-/// A user with some credits, and the demo's rule with these changes.
-async fn ready(world: &World, name: &str, credits: usize) -> Phone {
-    let phone = world.phone(name).await;
-    for number in 0..credits {
-        assert_eq!(world.accept(&phone, &format!("tap-{number}")).await.status, 200);
-    }
-    phone
-}
-
-async fn told(world: &World, id: &str, phone: &Phone) -> String {
-    let answer = world.event(id, phone.user_id.as_str()).await;
-    answer.body["notifications"][0]["id"].as_str().unwrap_or_else(|| panic!("{answer:?}")).to_owned()
 }
 
 async fn fault(world: &World, fault: Value) {
@@ -39,18 +22,14 @@ async fn fault(world: &World, fault: Value) {
     world.wechat("/faults", fault).await;
 }
 
-async fn story(world: &World, id: &str) -> Value {
-    world.get(&format!("/v1/notifications/{id}")).await.body
-}
-
 #[rstest]
 #[tokio::test]
 async fn a_busy_wechat_is_tried_again_with_growing_pauses(#[values(Kind::Sqlite, Kind::Postgres)] kind: Kind) {
     let Some(world) = World::new(kind).await else { return };
     world.rule(json!({})).await;
-    let ann = ready(&world, "ann", 1).await;
+    let ann = world.ready("ann", 1).await;
     fault(&world, json!({ "errcode": -1, "times": 2 })).await;
-    let id = told(&world, "42", &ann).await;
+    let id = world.told("42", &ann).await;
     world.drain().await;
     assert_eq!(world.state(&id).await, "pending");
     assert_eq!(world.calls_of(SEND).await, 1, "the pause must be kept");
@@ -58,7 +37,7 @@ async fn a_busy_wechat_is_tried_again_with_growing_pauses(#[values(Kind::Sqlite,
     world.drain().await;
     world.advance(Duration::from_secs(2)).await;
     world.until(&id, "delivered").await;
-    let story = story(&world, &id).await;
+    let story = world.story(&id).await;
     let outcomes: Vec<_> =
         story["attempts"].as_array().expect("attempts").iter().map(|a| a["outcome"].clone()).collect();
     assert_eq!(outcomes, ["retry", "retry", "accepted"]);
@@ -71,14 +50,14 @@ async fn a_busy_wechat_is_tried_again_with_growing_pauses(#[values(Kind::Sqlite,
 async fn attempts_end_and_the_credit_comes_back(#[values(Kind::Sqlite, Kind::Postgres)] kind: Kind) {
     let Some(world) = World::with(kind, "[delivery]\nmax_attempts = 3\n").await else { return };
     world.rule(json!({})).await;
-    let ann = ready(&world, "ann", 1).await;
+    let ann = world.ready("ann", 1).await;
     fault(&world, json!({ "errcode": -1, "times": 0 })).await;
-    let id = told(&world, "42", &ann).await;
+    let id = world.told("42", &ann).await;
     for _ in 0..4 {
         world.drain().await;
         world.advance(Duration::from_mins(1)).await;
     }
-    let story = story(&world, &id).await;
+    let story = world.story(&id).await;
     assert_eq!((&story["state"], &story["reason"]), (&json!("failed"), &json!("attempts_exhausted")), "{story}");
     assert_eq!(world.calls_of(SEND).await, 3);
     assert_eq!(world.credits(&ann).await, 1);
@@ -90,14 +69,14 @@ async fn attempts_end_and_the_credit_comes_back(#[values(Kind::Sqlite, Kind::Pos
 async fn refusals_end_a_message_with_their_reason(#[values(Kind::Sqlite, Kind::Postgres)] kind: Kind) {
     let Some(world) = World::new(kind).await else { return };
     world.rule(json!({})).await;
-    let ann = ready(&world, "ann", 3).await;
+    let ann = world.ready("ann", 3).await;
     for (errcode, reason) in
         [(47003, "bad_data"), (41030, "bad_page"), (40003, "bad_openid"), (99999, "system_failure")]
     {
         fault(&world, json!({ "errcode": errcode })).await;
-        let id = told(&world, &errcode.to_string(), &ann).await;
+        let id = world.told(&errcode.to_string(), &ann).await;
         world.drain().await;
-        let story = story(&world, &id).await;
+        let story = world.story(&id).await;
         assert_eq!((&story["state"], &story["reason"]), (&json!("failed"), &json!(reason)), "{story}");
         assert!(story["attempts"][0]["rid"].is_string(), "{story}");
         assert_eq!(world.credits(&ann).await, 3, "{errcode} spends no credit");
@@ -110,13 +89,13 @@ async fn refusals_end_a_message_with_their_reason(#[values(Kind::Sqlite, Kind::P
 async fn wechat_has_the_last_word_on_credits(#[values(Kind::Sqlite, Kind::Postgres)] kind: Kind) {
     let Some(world) = World::new(kind).await else { return };
     world.rule(json!({})).await;
-    let ann = ready(&world, "ann", 3).await;
+    let ann = world.ready("ann", 3).await;
     // The user refused in WeChat's own settings; the two others that are under way do not go either.
     fault(&world, json!({ "errcode": 43101, "times": 1 })).await;
-    let ids = [told(&world, "1", &ann).await, told(&world, "2", &ann).await];
+    let ids = [world.told("1", &ann).await, world.told("2", &ann).await];
     world.drain().await;
     for id in &ids {
-        let story = story(&world, id).await;
+        let story = world.story(id).await;
         assert_eq!((&story["state"], &story["reason"]), (&json!("failed"), &json!("no_credit")), "{story}");
     }
     assert_eq!(world.calls_of(SEND).await, 1);
@@ -130,7 +109,7 @@ async fn a_message_may_wait_for_consent(#[values(Kind::Sqlite, Kind::Postgres)] 
     let Some(world) = World::new(kind).await else { return };
     world.rule(json!({ "no_credit": "wait", "ttl_seconds": 3600 })).await;
     let ann = world.phone("ann").await;
-    let (first, second) = (told(&world, "1", &ann).await, told(&world, "2", &ann).await);
+    let (first, second) = (world.told("1", &ann).await, world.told("2", &ann).await);
     world.drain().await;
     assert_eq!(world.state(&first).await, "waiting");
     world.accept(&ann, "tap-1").await;
@@ -147,16 +126,16 @@ async fn a_message_may_wait_for_consent(#[values(Kind::Sqlite, Kind::Postgres)] 
 async fn an_unknown_outcome_is_decided_by_the_receipt(#[values(Kind::Sqlite, Kind::Postgres)] kind: Kind) {
     let Some(world) = World::new(kind).await else { return };
     world.rule(json!({})).await;
-    let ann = ready(&world, "ann", 1).await;
+    let ann = world.ready("ann", 1).await;
     // WeChat does the work and the connection breaks.
     fault(&world, json!({ "drop": "after" })).await;
-    let id = told(&world, "42", &ann).await;
+    let id = world.told("42", &ann).await;
     world.drain().await;
     let now = world.state(&id).await;
     assert!(["unsure", "delivered"].contains(&now.as_str()), "{now}");
     world.advance(Duration::from_secs(1)).await;
     world.until(&id, "delivered").await;
-    let story = story(&world, &id).await;
+    let story = world.story(&id).await;
     assert_eq!(story["attempts"][0]["outcome"], "unsure");
     assert_eq!(world.messages(&ann.openid).await.len(), 1);
     world.finish().await;
@@ -169,15 +148,15 @@ async fn without_a_receipt_the_rule_decides(#[values(Kind::Sqlite, Kind::Postgre
     world.rule(json!({})).await;
     world.rule(json!({ "event_type": "twice", "unsure": "at_least_once" })).await;
     world.knobs(json!({ "receipt": { "mode": "lost" } })).await;
-    let ann = ready(&world, "ann", 3).await;
+    let ann = world.ready("ann", 3).await;
 
     fault(&world, json!({ "drop": "after" })).await;
-    let once = told(&world, "42", &ann).await;
+    let once = world.told("42", &ann).await;
     world.drain().await;
     assert_eq!(world.state(&once).await, "unsure");
     world.advance(Duration::from_secs(61)).await;
     world.drain().await;
-    let story = story(&world, &once).await;
+    let story = world.story(&once).await;
     assert_eq!((&story["state"], &story["reason"]), (&json!("failed"), &json!("unknown_outcome")), "{story}");
     assert_eq!(world.messages(&ann.openid).await.len(), 1, "never sent twice");
     assert_eq!(world.credits(&ann).await, 2, "the credit may be spent, so it does not come back");
@@ -200,13 +179,13 @@ async fn without_a_receipt_the_rule_decides(#[values(Kind::Sqlite, Kind::Postgre
 async fn a_receipt_may_come_before_the_answer(#[values(Kind::Sqlite, Kind::Postgres)] kind: Kind) {
     let Some(world) = World::new(kind).await else { return };
     world.rule(json!({})).await;
-    let ann = ready(&world, "ann", 2).await;
+    let ann = world.ready("ann", 2).await;
     world.knobs(json!({ "receipt": { "mode": "early" } })).await;
-    let id = told(&world, "1", &ann).await;
+    let id = world.told("1", &ann).await;
     world.until(&id, "delivered").await;
     // And without WeChat telling its id with the send.
     world.knobs(json!({ "receipt": { "mode": "early" }, "omit_msgid": true })).await;
-    let id = told(&world, "2", &ann).await;
+    let id = world.told("2", &ann).await;
     world.until(&id, "delivered").await;
     world.finish().await;
 }
@@ -216,13 +195,13 @@ async fn a_receipt_may_come_before_the_answer(#[values(Kind::Sqlite, Kind::Postg
 async fn a_failed_delivery_is_told(#[values(Kind::Sqlite, Kind::Postgres)] kind: Kind) {
     let Some(world) = World::new(kind).await else { return };
     world.rule(json!({})).await;
-    let ann = ready(&world, "ann", 1).await;
+    let ann = world.ready("ann", 1).await;
     world.knobs(json!({ "receipt": { "mode": "fail" } })).await;
-    let id = told(&world, "1", &ann).await;
+    let id = world.told("1", &ann).await;
     world.drain().await;
     world.advance(Duration::from_secs(1)).await;
     world.until(&id, "failed").await;
-    assert_eq!(story(&world, &id).await["reason"], "system_failure");
+    assert_eq!(world.story(&id).await["reason"], "system_failure");
     world.finish().await;
 }
 
@@ -233,7 +212,7 @@ async fn many_sends_at_once_fetch_one_token(#[values(Kind::Sqlite, Kind::Postgre
     world.rule(json!({})).await;
     let mut to = Vec::new();
     for number in 0..20 {
-        to.push(ready(&world, &format!("p{number}"), 1).await.user_id);
+        to.push(world.ready(&format!("p{number}"), 1).await.user_id);
     }
     // Reporting consent has looked at the templates with a token; that one is refused from now on.
     let before = world.calls_of(TOKEN).await;
@@ -251,12 +230,12 @@ async fn many_sends_at_once_fetch_one_token(#[values(Kind::Sqlite, Kind::Postgre
 async fn a_refused_token_is_replaced_and_the_call_repeated_once(#[values(Kind::Sqlite, Kind::Postgres)] kind: Kind) {
     let Some(world) = World::new(kind).await else { return };
     world.rule(json!({})).await;
-    let ann = ready(&world, "ann", 2).await;
+    let ann = world.ready("ann", 2).await;
     for errcode in [40001, 42001] {
         fault(&world, json!({ "errcode": errcode })).await;
-        let id = told(&world, &errcode.to_string(), &ann).await;
+        let id = world.told(&errcode.to_string(), &ann).await;
         world.until(&id, "delivered").await;
-        assert_eq!(story(&world, &id).await["attempts"].as_array().map(Vec::len), Some(1), "the repeat is no attempt");
+        assert_eq!(world.story(&id).await["attempts"].as_array().map(Vec::len), Some(1), "the repeat is no attempt");
     }
     world.finish().await;
 }
@@ -268,9 +247,9 @@ async fn a_fault_of_the_account_pauses_the_app_and_costs_no_attempt(
 ) {
     let Some(world) = World::new(kind).await else { return };
     world.rule(json!({})).await;
-    let ann = ready(&world, "ann", 1).await;
+    let ann = world.ready("ann", 1).await;
     fault(&world, json!({ "errcode": 48001 })).await;
-    let id = told(&world, "1", &ann).await;
+    let id = world.told("1", &ann).await;
     world.drain().await;
     assert_eq!(world.state(&id).await, "pending");
     let app = world.get(&format!("/v1/apps/{APP}")).await.body;
@@ -290,9 +269,9 @@ async fn a_lost_lease_leaves_the_message_unsure_and_its_late_answer_decides(
 ) {
     let Some(world) = World::new(kind).await else { return };
     world.rule(json!({})).await;
-    let ann = ready(&world, "ann", 2).await;
+    let ann = world.ready("ann", 2).await;
     // A node claims and dies.
-    let id = told(&world, "1", &ann).await;
+    let id = world.told("1", &ann).await;
     let claimed = claim(&world.ctx, 10).await;
     assert_eq!(claimed.len(), 1);
     assert_eq!(claim(&world.ctx, 10).await.len(), 0, "claimed once");
@@ -328,7 +307,7 @@ async fn two_nodes_never_claim_the_same_message(#[values(Kind::Sqlite, Kind::Pos
     world.rule(json!({})).await;
     let mut to = Vec::new();
     for number in 0..30 {
-        to.push(ready(&world, &format!("p{number}"), 1).await.user_id);
+        to.push(world.ready(&format!("p{number}"), 1).await.user_id);
     }
     world.event("42", json!(to)).await;
     let (mine, theirs) = tokio::join!(claim(&world.ctx, 20), claim(world.second_context(), 20));
@@ -347,9 +326,9 @@ async fn two_nodes_never_claim_the_same_message(#[values(Kind::Sqlite, Kind::Pos
 async fn one_user_gets_one_message_at_a_time(#[values(Kind::Sqlite, Kind::Postgres)] kind: Kind) {
     let Some(world) = World::new(kind).await else { return };
     world.rule(json!({})).await;
-    let ann = ready(&world, "ann", 3).await;
+    let ann = world.ready("ann", 3).await;
     for id in ["1", "2", "3"] {
-        told(&world, id, &ann).await;
+        world.told(id, &ann).await;
     }
     assert_eq!(claim(&world.ctx, 10).await.len(), 1);
     assert_eq!(claim(&world.ctx, 10).await.len(), 0);

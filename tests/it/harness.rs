@@ -6,6 +6,7 @@
 //! work is left behind.
 
 mod answer;
+mod steps;
 
 use std::time::Duration;
 
@@ -24,7 +25,10 @@ use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use wechat_sandbox::{Callback, DEMO_APP_ID, DEMO_TEMPLATE_ID, Format, Mode, Sandbox, demo_app};
 
-pub use self::answer::Answer;
+pub use self::{
+    answer::Answer,
+    steps::{SEND, TOKEN},
+};
 pub use crate::databases::Kind;
 use crate::databases::{self, TestDatabase};
 

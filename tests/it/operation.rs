@@ -6,14 +6,7 @@ use reqwest::Method;
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use crate::harness::{APP, Kind, Phone, World};
-
-const SEND: &str = "/cgi-bin/message/subscribe/send";
-
-async fn told(world: &World, id: &str, phone: &Phone) -> String {
-    let answer = world.event(id, phone.user_id.as_str()).await;
-    answer.body["notifications"][0]["id"].as_str().unwrap_or_else(|| panic!("{answer:?}")).to_owned()
-}
+use crate::harness::{APP, Kind, Phone, SEND, World};
 
 async fn act(world: &World, id: &str, verb: &str) -> crate::harness::Answer {
     world.call(Method::POST, &format!("/v1/notifications/{id}/{verb}"), Some(&world.key), None).await
@@ -26,7 +19,7 @@ async fn a_message_is_cancelled_and_sent_again(#[values(Kind::Sqlite, Kind::Post
     world.rule(json!({})).await;
     let ann = world.phone("ann").await;
     world.accept(&ann, "tap-1").await;
-    let id = told(&world, "1", &ann).await;
+    let id = world.told("1", &ann).await;
     assert_eq!(act(&world, &id, "replay").await.problem(409, "state_conflict").body["retryable"], false);
 
     let cancelled = act(&world, &id, "cancel").await;
@@ -47,7 +40,7 @@ async fn a_message_is_cancelled_and_sent_again(#[values(Kind::Sqlite, Kind::Post
     act(&world, &id, "cancel").await.problem(409, "state_conflict");
 
     // Without a credit there is nothing to send with.
-    let id = told(&world, "2", &ann).await;
+    let id = world.told("2", &ann).await;
     let refused = act(&world, &id, "replay").await;
     assert!(refused.problem(409, "state_conflict").body["detail"].as_str().expect("a text").contains("no credit"));
     act(&world, "ntf_00000000000000000000000000000001", "cancel").await.problem(404, "not_found");
@@ -62,7 +55,7 @@ async fn a_failed_message_keeps_its_story_when_it_is_sent_again(#[values(Kind::S
     let ann = world.phone("ann").await;
     world.accept(&ann, "tap-1").await;
     world.wechat("/faults", json!({ "path": SEND, "errcode": 41030 })).await;
-    let id = told(&world, "1", &ann).await;
+    let id = world.told("1", &ann).await;
     world.drain().await;
     assert_eq!(world.state(&id).await, "failed");
     assert_eq!(act(&world, &id, "replay").await.status, 200);
@@ -84,7 +77,7 @@ async fn an_app_is_paused_and_resumed_by_hand(#[values(Kind::Sqlite, Kind::Postg
     let path = |verb: &str| format!("/v1/apps/{APP}/{verb}");
     let paused = world.post(&path("pause"), json!({ "because": "stock-taking" })).await;
     assert_eq!(paused.body["paused_because"], "stock-taking", "{paused:?}");
-    let id = told(&world, "1", &ann).await;
+    let id = world.told("1", &ann).await;
     world.drain().await;
     world.advance(Duration::from_hours(24)).await;
     world.drain().await;

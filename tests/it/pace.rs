@@ -12,9 +12,8 @@ use rstest::rstest;
 use sea_orm::{ColumnTrait, EntityTrait, PaginatorTrait, QueryFilter};
 use serde_json::json;
 
-use crate::harness::{Kind, World};
+use crate::harness::{Kind, SEND, World};
 
-const SEND: &str = "/cgi-bin/message/subscribe/send";
 const PER_MINUTE: i64 = 20;
 const PEOPLE: i64 = 50;
 

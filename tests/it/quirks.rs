@@ -5,42 +5,18 @@ use std::time::Duration;
 use entity::callback;
 use rstest::rstest;
 use sea_orm::{ConnectionTrait, EntityTrait, PaginatorTrait};
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::harness::{APP, Answer, Kind, Phone, TEMPLATE, World};
-
-const SEND: &str = "/cgi-bin/message/subscribe/send";
-const TOKEN: &str = "/cgi-bin/stable_token";
-
-async fn ready(world: &World, name: &str, credits: usize) -> Phone {
-    let phone = world.phone(name).await;
-    for number in 0..credits {
-        assert_eq!(world.accept(&phone, &format!("tap-{number}")).await.status, 200);
-    }
-    phone
-}
-
-async fn told(world: &World, id: &str, phone: &Phone) -> String {
-    let answer = world.event(id, phone.user_id.as_str()).await;
-    answer.body["notifications"][0]["id"].as_str().unwrap_or_else(|| panic!("{answer:?}")).to_owned()
-}
-
-async fn story(world: &World, id: &str) -> Value {
-    world.get(&format!("/v1/notifications/{id}")).await.body
-}
-
-async fn sync(world: &World) -> Answer {
-    world.post(&format!("/v1/apps/{APP}/templates/sync"), json!({})).await
-}
+use crate::harness::{APP, Kind, SEND, TEMPLATE, TOKEN, World};
 
 #[rstest]
 #[tokio::test]
 async fn wechat_is_busy_for_a_while(#[values(Kind::Sqlite, Kind::Postgres)] kind: Kind) {
     let Some(world) = World::new(kind).await else { return };
     world.rule(json!({})).await;
-    let ann = ready(&world, "ann", 1).await;
+    let ann = world.ready("ann", 1).await;
     world.wechat("/faults", json!({ "path": SEND, "errcode": -1, "for_seconds": 20 })).await;
-    let id = told(&world, "1", &ann).await;
+    let id = world.told("1", &ann).await;
     for _ in 0..4 {
         world.drain().await;
         assert_eq!(world.state(&id).await, "pending");
@@ -60,9 +36,9 @@ async fn the_limit_of_a_minute_puts_messages_off_and_pauses_nothing(
 ) {
     let Some(world) = World::new(kind).await else { return };
     world.rule(json!({})).await;
-    let (ann, bob) = (ready(&world, "ann", 1).await, ready(&world, "bob", 1).await);
+    let (ann, bob) = (world.ready("ann", 1).await, world.ready("bob", 1).await);
     world.knobs(json!({ "quotas": { SEND: { "per_minute": 1 } } })).await;
-    let ids = [told(&world, "1", &ann).await, told(&world, "2", &bob).await];
+    let ids = [world.told("1", &ann).await, world.told("2", &bob).await];
     world.drain().await;
     let mut states = [world.state(&ids[0]).await, world.state(&ids[1]).await];
     states.sort();
@@ -74,7 +50,7 @@ async fn the_limit_of_a_minute_puts_messages_off_and_pauses_nothing(
     world.advance(Duration::from_secs(32)).await;
     for id in &ids {
         world.until(id, "delivered").await;
-        let story = story(&world, id).await;
+        let story = world.story(id).await;
         assert!(story["attempts"].as_array().is_some_and(|attempts| attempts.len() <= 2), "{story}");
     }
     world.finish().await;
@@ -85,7 +61,7 @@ async fn the_limit_of_a_minute_puts_messages_off_and_pauses_nothing(
 async fn another_systems_message_to_the_same_user_goes_first(#[values(Kind::Sqlite, Kind::Postgres)] kind: Kind) {
     let Some(world) = World::with(kind, "[delivery]\nmax_attempts = 1\n").await else { return };
     world.rule(json!({})).await;
-    let ann = ready(&world, "ann", 2).await;
+    let ann = world.ready("ann", 2).await;
     // Another system has the same token, as `stable_token` gives it to everybody.
     let secret = wechat_sandbox::DEMO_SECRET;
     let asked = json!({ "grant_type": "client_credential", "appid": APP, "secret": secret });
@@ -96,13 +72,13 @@ async fn another_systems_message_to_the_same_user_goes_first(#[values(Kind::Sqli
     let message = json!({ "touser": ann.openid, "template_id": TEMPLATE, "data": data });
     world.wechat("/faults", json!({ "path": SEND, "delay_ms": 400, "contains": "别的系统" })).await;
 
-    let id = told(&world, "1", &ann).await;
+    let id = world.told("1", &ann).await;
     let (theirs, ()) = tokio::join!(world.sandbox_call(reqwest::Method::POST, &path, Some(message)), async {
         tokio::time::sleep(Duration::from_millis(150)).await;
         magpie::worker::step(&world.ctx).await.expect("a step");
     });
     assert_eq!(theirs.body["errcode"], 0, "{theirs:?}");
-    let snoozed = story(&world, &id).await;
+    let snoozed = world.story(&id).await;
     let attempt = &snoozed["attempts"][0];
     assert_eq!(
         (&snoozed["state"], &attempt["outcome"], &attempt["errcode"]),
@@ -120,15 +96,15 @@ async fn another_systems_message_to_the_same_user_goes_first(#[values(Kind::Sqli
 async fn what_wechat_refuses_is_told_by_its_reason(#[values(Kind::Sqlite, Kind::Postgres)] kind: Kind) {
     let Some(world) = World::new(kind).await else { return };
     world.rule(json!({ "page": "pages/gone" })).await;
-    let ann = ready(&world, "ann", 1).await;
+    let ann = world.ready("ann", 1).await;
     for (knobs, reason) in [
         (json!({ "missing_pages": ["pages/gone"] }), "bad_page"),
         (json!({ "missing_pages": [], "sensitive_words": ["红富士"] }), "sensitive_text"),
     ] {
         world.knobs(knobs).await;
-        let id = told(&world, reason, &ann).await;
+        let id = world.told(reason, &ann).await;
         world.drain().await;
-        let story = story(&world, &id).await;
+        let story = world.story(&id).await;
         assert_eq!((&story["state"], &story["reason"]), (&json!("failed"), &json!(reason)), "{story}");
         assert_eq!(world.credits(&ann).await, 1, "{reason} spends no credit");
     }
@@ -145,12 +121,12 @@ async fn a_token_that_is_renewed_late_is_asked_for_now_and_then(#[values(Kind::S
     let Some(world) = World::new(kind).await else { return };
     world.knobs(json!({ "token_life_seconds": 200, "renew_late": true })).await;
     for _ in 0..100 {
-        assert_eq!(sync(&world).await.status, 200);
+        assert_eq!(world.sync().await.status, 200);
         world.advance(Duration::from_secs(2)).await;
     }
     let asked = world.calls_of(TOKEN).await;
     assert!((4..=8).contains(&asked), "at most every half minute: {asked}");
-    assert_eq!(sync(&world).await.status, 200);
+    assert_eq!(world.sync().await.status, 200);
     let token = world.get("/v1/apps").await.body["data"][0]["token"].clone();
     assert!(token["age_seconds"].as_i64().is_some_and(|age| age < 30), "the old one has ended: {token}");
     assert_eq!(token["force_refreshes_left"], 20);
@@ -167,10 +143,10 @@ async fn without_an_id_a_receipt_fits_only_a_sole_message(
 ) {
     let Some(world) = World::new(kind).await else { return };
     world.rule(json!({})).await;
-    let (ann, bob) = (ready(&world, "ann", 1).await, ready(&world, "bob", 2).await);
+    let (ann, bob) = (world.ready("ann", 1).await, world.ready("bob", 2).await);
     world.knobs(json!({ "receipt": { "mode": mode, "delay_ms": 10_000 }, "omit_msgid": true })).await;
-    let sole = told(&world, "sole", &ann).await;
-    let two = [told(&world, "1", &bob).await, told(&world, "2", &bob).await];
+    let sole = world.told("sole", &ann).await;
+    let two = [world.told("1", &bob).await, world.told("2", &bob).await];
     for id in two.iter().chain([&sole]) {
         world.until(id, "accepted").await;
     }

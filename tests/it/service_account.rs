@@ -85,10 +85,6 @@ fn id_of(notification: &Value) -> &str {
     notification["id"].as_str().unwrap_or_else(|| panic!("{notification}"))
 }
 
-async fn story(world: &World, id: &str) -> Value {
-    world.get(&format!("/v1/notifications/{id}")).await.body
-}
-
 #[rstest]
 #[tokio::test]
 async fn a_follower_gets_a_message_without_consent(#[values(Kind::Sqlite, Kind::Postgres)] kind: Kind) {
@@ -108,7 +104,7 @@ async fn a_follower_gets_a_message_without_consent(#[values(Kind::Sqlite, Kind::
     assert_eq!(message["miniprogram"], json!({ "appid": "wxdemo0000000001", "pagepath": "pages/order?no=NO.42" }));
     assert_eq!(message["url"], "https://shop.example/NO.42");
 
-    let message_id = story(&world, id).await["message_id"].as_str().expect("a message id").to_owned();
+    let message_id = world.story(id).await["message_id"].as_str().expect("a message id").to_owned();
     let receipt =
         json!({ "Event": "TEMPLATESENDJOBFINISH", "FromUserName": ann, "MsgID": message_id, "Status": "success" });
     told(&world, receipt).await;
@@ -124,13 +120,13 @@ async fn receipts_tell_why_a_message_failed(#[values(Kind::Sqlite, Kind::Postgre
     for (status, reason) in [("failed:user block", "blocked"), ("failed: system failed", "system_failure")] {
         let sent = send(&world, status, &format!("openid:{SERVICE_ACCOUNT}/{ann}")).await;
         world.drain().await;
-        let message_id = story(&world, id_of(&sent)).await["message_id"].clone();
+        let message_id = world.story(id_of(&sent)).await["message_id"].clone();
         told(
             &world,
             json!({ "Event": "TEMPLATESENDJOBFINISH", "FromUserName": ann, "MsgID": message_id, "Status": status }),
         )
         .await;
-        let story = story(&world, id_of(&sent)).await;
+        let story = world.story(id_of(&sent)).await;
         assert_eq!((&story["state"], &story["reason"]), (&json!("failed"), &json!(reason)), "{story}");
         assert_eq!(story["detail"], status);
     }
@@ -151,7 +147,7 @@ async fn an_unanswered_call_is_repeated_and_arrives_once(#[values(Kind::Sqlite, 
         world.advance(Duration::from_secs(5)).await;
         world.drain().await;
     }
-    let told = story(&world, id).await;
+    let told = world.story(id).await;
     let outcomes: Vec<_> =
         told["attempts"].as_array().expect("attempts").iter().map(|a| a["outcome"].clone()).collect();
     assert_eq!(outcomes, ["unsure", "unsure", "accepted"], "{told}");
@@ -169,7 +165,7 @@ async fn a_replay_is_another_message_to_wechat(#[values(Kind::Sqlite, Kind::Post
     for replay in 1..=2 {
         world.drain().await;
         // WeChat took it and could not deliver it; the operator sends it again at once.
-        let message_id = story(&world, &id).await["message_id"].clone();
+        let message_id = world.story(&id).await["message_id"].clone();
         let failed = json!({ "Event": "TEMPLATESENDJOBFINISH", "FromUserName": ann, "MsgID": message_id,
             "Status": "failed: system failed" });
         told(&world, failed).await;
@@ -216,7 +212,7 @@ async fn a_repeat_that_wechat_has_forgotten_is_left_to_the_policy(#[values(Kind:
     assert_eq!(calls_of(&world, SEND).await, 1, "a second call could make a second message");
     world.advance(Duration::from_mins(2)).await;
     world.drain().await;
-    let told = story(&world, id).await;
+    let told = world.story(id).await;
     assert_eq!((&told["state"], &told["reason"]), (&json!("failed"), &json!("unknown_outcome")), "{told}");
     assert_eq!(messages(&world, &ann).await.len(), 1);
     world.finish().await;
@@ -230,7 +226,7 @@ async fn who_left_gets_nothing_and_costs_no_call(#[values(Kind::Sqlite, Kind::Po
     let to = format!("openid:{SERVICE_ACCOUNT}/{ann}");
     let before = send(&world, "1", &to).await;
     leaves(&world, &ann).await;
-    let told_later = story(&world, id_of(&before)).await;
+    let told_later = world.story(id_of(&before)).await;
     // `told` drains, so the first message may have been on its way before the user left.
     assert!(["failed", "accepted"].contains(&told_later["state"].as_str().unwrap_or_default()), "{told_later}");
     let calls = calls_of(&world, SEND).await;

@@ -5,24 +5,14 @@ use std::time::Duration;
 
 use magpie::{clock::until_shanghai_midnight, template, worker};
 use rstest::rstest;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::harness::{APP, Answer, Kind, World};
+use crate::harness::{APP, Kind, TOKEN, World};
 
-const TOKEN: &str = "/cgi-bin/stable_token";
 const TEMPLATES: &str = "/wxaapi/newtmpl/gettemplate";
 
-/// A call that needs a token, and an app's word for how it went.
-async fn sync(world: &World) -> Answer {
-    world.post(&format!("/v1/apps/{APP}/templates/sync"), json!({})).await
-}
-
-async fn app(world: &World) -> Value {
-    world.get("/v1/apps").await.body["data"][0].clone()
-}
-
 async fn left(world: &World) -> i64 {
-    app(world).await["token"]["force_refreshes_left"].as_i64().expect("a number")
+    world.app().await["token"]["force_refreshes_left"].as_i64().expect("a number")
 }
 
 /// WeChat refuses the token, and gives the very same one when asked for another.
@@ -30,7 +20,7 @@ async fn spend(world: &World, times: usize) {
     for _ in 0..times {
         world.advance(Duration::from_secs(31)).await;
         world.knobs(json!({ "refuse_tokens": 1 })).await;
-        assert_eq!(sync(world).await.status, 200);
+        assert_eq!(world.sync().await.status, 200);
     }
 }
 
@@ -40,7 +30,7 @@ async fn the_last_forced_refresh_of_a_day_goes_to_one_node(#[values(Kind::Sqlite
     let Some(mut world) = World::new(kind).await else { return };
     world.second_node().await;
     let demo = world.ctx.app(APP).expect("the app");
-    assert_eq!(sync(&world).await.status, 200);
+    assert_eq!(world.sync().await.status, 200);
     spend(&world, 19).await;
     assert_eq!(left(&world).await, 1);
     world.advance(Duration::from_secs(31)).await;
@@ -49,12 +39,12 @@ async fn the_last_forced_refresh_of_a_day_goes_to_one_node(#[values(Kind::Sqlite
     world.knobs(json!({ "refuse_tokens": 2 })).await;
     world.wechat("/faults", json!({ "path": TOKEN, "delay_ms": 150, "times": 2 })).await;
     let before = world.calls_of(TOKEN).await;
-    let (here, there) = tokio::join!(sync(&world), template::sync(world.second_context(), &demo));
+    let (here, there) = tokio::join!(world.sync(), template::sync(world.second_context(), &demo));
     assert_eq!(world.calls_of(TOKEN).await - before, 3, "each asks for another one, and one of them forces it");
     assert_eq!(left(&world).await, 0);
     assert!(here.status == 200 || there.is_ok(), "{here:?} {there:?}");
     world.advance(Duration::from_mins(6)).await;
-    assert_eq!(sync(&world).await.status, 200);
+    assert_eq!(world.sync().await.status, 200);
     world.finish().await;
 }
 
@@ -73,20 +63,20 @@ async fn a_spent_budget_is_named_and_the_next_day_brings_another(#[values(Kind::
     world.knobs(json!({ "refuse_tokens": 2 })).await;
     let (tokens, calls) = (world.calls_of(TOKEN).await, world.calls_of(TEMPLATES).await);
     for _ in 0..3 {
-        let refused = sync(&world).await;
+        let refused = world.sync().await;
         refused.problem(502, "wechat_app_error");
         assert_eq!(refused.body["wechat"]["errcode"], 40001, "{refused:?}");
         assert!(refused.text.contains("20 forced refreshes are used up"), "{refused:?}");
     }
     assert_eq!((world.calls_of(TOKEN).await - tokens, world.calls_of(TEMPLATES).await - calls), (1, 2));
-    assert_eq!(app(&world).await["token_refused"]["errcode"], 40001);
+    assert_eq!(world.app().await["token_refused"]["errcode"], 40001);
 
     // What is to be sent waits without an attempt, and says why.
     let answer = world.event("1", ann.user_id.as_str()).await;
     let id = answer.body["notifications"][0]["id"].as_str().expect("an id").to_owned();
     world.drain().await;
     assert_eq!(world.state(&id).await, "pending");
-    let because = app(&world).await["paused_because"].clone();
+    let because = world.app().await["paused_because"].clone();
     assert!(because.as_str().expect("a cause").contains("20 forced refreshes"), "{because}");
 
     // WeChat takes the token again; and tomorrow a new one may be forced.
@@ -103,13 +93,13 @@ async fn a_spent_budget_is_named_and_the_next_day_brings_another(#[values(Kind::
 #[tokio::test]
 async fn a_second_force_within_half_a_minute_waits_only_a_moment(#[values(Kind::Sqlite, Kind::Postgres)] kind: Kind) {
     let Some(world) = World::new(kind).await else { return };
-    assert_eq!(sync(&world).await.status, 200);
+    assert_eq!(world.sync().await.status, 200);
     spend(&world, 1).await;
     world.knobs(json!({ "refuse_tokens": 2 })).await;
-    let refused = sync(&world).await;
+    let refused = world.sync().await;
     assert!(refused.problem(502, "wechat_app_error").text.contains("less than 30 s ago"), "{refused:?}");
     world.advance(Duration::from_secs(5)).await;
-    assert_eq!(sync(&world).await.status, 200);
+    assert_eq!(world.sync().await.status, 200);
     assert_eq!(left(&world).await, 19);
     world.finish().await;
 }
@@ -125,10 +115,10 @@ async fn an_answer_without_a_token_is_no_token(#[values(Kind::Sqlite, Kind::Post
         "<html>gateway</html>",
     ] {
         world.wechat("/faults", json!({ "path": TOKEN, "body": body })).await;
-        sync(&world).await.problem(502, "wechat_bad_answer");
-        assert!(app(&world).await["token"]["age_seconds"].is_null(), "{body}");
+        world.sync().await.problem(502, "wechat_bad_answer");
+        assert!(world.app().await["token"]["age_seconds"].is_null(), "{body}");
     }
-    assert_eq!(sync(&world).await.status, 200);
+    assert_eq!(world.sync().await.status, 200);
     world.finish().await;
 }
 
@@ -153,17 +143,17 @@ async fn each_refusal_of_the_token_endpoint_has_its_waiting_time(#[values(Kind::
     ] {
         world.wechat("/faults", json!({ "path": TOKEN, "errcode": errcode })).await;
         let asked = world.calls_of(TOKEN).await;
-        let refused = sync(&world).await;
+        let refused = world.sync().await;
         refused.problem(502, "wechat_app_error");
         assert_eq!(refused.body["wechat"]["errcode"], errcode, "{refused:?}");
         assert!(refused.text.contains(cure), "{refused:?}");
         let until = magpie::clock::rfc3339(world.clock.now() + Duration::from_mins(minutes));
-        assert_eq!(app(&world).await["token_refused"]["until"], json!(until), "{errcode}");
+        assert_eq!(world.app().await["token_refused"]["until"], json!(until), "{errcode}");
         world.advance(Duration::from_secs(minutes * 60 - 1)).await;
-        sync(&world).await.problem(502, "wechat_app_error");
+        world.sync().await.problem(502, "wechat_app_error");
         assert_eq!(world.calls_of(TOKEN).await, asked + 1, "{errcode}: left alone until then");
         world.advance(Duration::from_secs(1)).await;
-        assert_eq!(sync(&world).await.status, 200, "{errcode}");
+        assert_eq!(world.sync().await.status, 200, "{errcode}");
         world.advance(Duration::from_mins(1)).await;
     }
     assert_eq!(worker::step(&world.ctx).await.expect("a step"), 0);

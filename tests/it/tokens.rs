@@ -4,39 +4,15 @@ use std::{path::Path, time::Duration};
 
 use magpie::{config::Config, wechat, worker};
 use rstest::rstest;
-use serde_json::{Value, json};
+use serde_json::json;
 use wechat_sandbox::{Callback, DEMO_SECRET, Format, Mode, Sandbox, demo_app};
 
 use crate::{
     databases,
-    harness::{APP, CALLBACK_TOKEN, Kind, MASTER_KEY, Phone, World},
+    harness::{APP, CALLBACK_TOKEN, Kind, MASTER_KEY, SEND, TOKEN, World},
 };
 
-const SEND: &str = "/cgi-bin/message/subscribe/send";
-const TOKEN: &str = "/cgi-bin/stable_token";
 const QUOTA: &str = "/cgi-bin/openapi/quota/get";
-
-async fn ready(world: &World, name: &str, credits: usize) -> Phone {
-    let phone = world.phone(name).await;
-    for number in 0..credits {
-        assert_eq!(world.accept(&phone, &format!("tap-{number}")).await.status, 200);
-    }
-    phone
-}
-
-async fn told(world: &World, id: &str, phone: &Phone) -> String {
-    let answer = world.event(id, phone.user_id.as_str()).await;
-    answer.body["notifications"][0]["id"].as_str().unwrap_or_else(|| panic!("{answer:?}")).to_owned()
-}
-
-async fn sync(world: &World) -> crate::harness::Answer {
-    world.post(&format!("/v1/apps/{APP}/templates/sync"), json!({})).await
-}
-
-/// The app as the list shows it, which asks WeChat nothing.
-async fn app(world: &World) -> Value {
-    world.get("/v1/apps").await.body["data"][0].clone()
-}
 
 fn apps_with_secret(secret: &str) -> Vec<magpie::config::App> {
     let text = format!(
@@ -51,16 +27,16 @@ fn apps_with_secret(secret: &str) -> Vec<magpie::config::App> {
 async fn a_token_is_renewed_by_what_wechat_says_of_its_life(#[values(Kind::Sqlite, Kind::Postgres)] kind: Kind) {
     let Some(world) = World::new(kind).await else { return };
     world.knobs(json!({ "token_life_seconds": 345 })).await;
-    assert!(app(&world).await["token"]["expires_in"].is_null(), "nothing was called yet");
-    assert_eq!(sync(&world).await.status, 200);
-    let token = app(&world).await["token"].clone();
+    assert!(world.app().await["token"]["expires_in"].is_null(), "nothing was called yet");
+    assert_eq!(world.sync().await.status, 200);
+    let token = world.app().await["token"].clone();
     assert_eq!(token, json!({ "age_seconds": 0, "expires_in": 345, "force_refreshes_left": 20 }));
     world.advance(Duration::from_secs(44)).await;
-    sync(&world).await;
+    world.sync().await;
     assert_eq!(world.calls_of(TOKEN).await, 1, "still good");
     world.advance(Duration::from_secs(2)).await;
-    sync(&world).await;
-    sync(&world).await;
+    world.sync().await;
+    world.sync().await;
     assert_eq!(world.calls_of(TOKEN).await, 2, "asked again in its last five minutes, and not at every call");
     world.finish().await;
 }
@@ -73,27 +49,27 @@ async fn a_token_that_comes_back_after_its_refusal_is_forced_within_the_budget(
     let Some(mut world) = World::new(kind).await else { return };
     world.second_node().await;
     world.rule(json!({})).await;
-    let (ann, bob) = (ready(&world, "ann", 2).await, ready(&world, "bob", 1).await);
-    sync(&world).await;
+    let (ann, bob) = (world.ready("ann", 2).await, world.ready("bob", 1).await);
+    world.sync().await;
 
     // Both nodes meet the refusal; only one of them may force.
     world.knobs(json!({ "refuse_tokens": 1 })).await;
-    let first = told(&world, "1", &ann).await;
+    let first = world.told("1", &ann).await;
     world.until(&first, "delivered").await;
-    assert_eq!(app(&world).await["token"]["force_refreshes_left"], 19);
+    assert_eq!(world.app().await["token"]["force_refreshes_left"], 19);
     world.knobs(json!({ "refuse_tokens": 1 })).await;
-    let second = told(&world, "2", &bob).await;
+    let second = world.told("2", &bob).await;
     while worker::step(world.second_context()).await.expect("a step") > 0 {}
     world.until(&second, "delivered").await;
-    assert_eq!(app(&world).await["token"]["force_refreshes_left"], 19, "30 s must lie between two");
+    assert_eq!(world.app().await["token"]["force_refreshes_left"], 19, "30 s must lie between two");
 
     world.advance(Duration::from_secs(31)).await;
     world.knobs(json!({ "refuse_tokens": 1 })).await;
-    let third = told(&world, "3", &ann).await;
+    let third = world.told("3", &ann).await;
     world.until(&third, "delivered").await;
-    assert_eq!(app(&world).await["token"]["force_refreshes_left"], 18);
+    assert_eq!(world.app().await["token"]["force_refreshes_left"], 18);
     world.advance(Duration::from_hours(24)).await;
-    assert_eq!(app(&world).await["token"]["force_refreshes_left"], 20, "a new day in China");
+    assert_eq!(world.app().await["token"]["force_refreshes_left"], 20, "a new day in China");
     world.finish().await;
 }
 
@@ -105,18 +81,18 @@ async fn a_refusing_token_endpoint_is_left_alone_and_its_cause_is_named(
     let Some(world) = World::new(kind).await else { return };
     world.knobs(json!({ "ip_white_list": ["203.0.113.9"] })).await;
     for _ in 0..3 {
-        let answer = sync(&world).await;
+        let answer = world.sync().await;
         answer.problem(502, "wechat_app_error");
         assert_eq!(answer.body["wechat"]["errcode"], 40164);
         assert!(answer.body["detail"].as_str().expect("a detail").contains("add 127.0.0.1 to"), "{answer:?}");
     }
     assert_eq!(world.calls_of(TOKEN).await, 1, "the breaker is open");
-    let refused = app(&world).await["token_refused"].clone();
+    let refused = world.app().await["token_refused"].clone();
     assert_eq!((&refused["errcode"], refused["until"].is_string()), (&json!(40164), true), "{refused}");
     world.knobs(json!({ "ip_white_list": null })).await;
     world.advance(Duration::from_mins(5)).await;
-    assert_eq!(sync(&world).await.status, 200);
-    assert!(app(&world).await["token_refused"].is_null());
+    assert_eq!(world.sync().await.status, 200);
+    assert!(world.app().await["token_refused"].is_null());
     world.finish().await;
 }
 
@@ -127,20 +103,20 @@ async fn loading_the_apps_again_drops_the_token_of_another_secret_and_closes_the
 ) {
     let Some(world) = World::new(kind).await else { return };
     world.rule(json!({})).await;
-    let ann = ready(&world, "ann", 1).await;
+    let ann = world.ready("ann", 1).await;
     world.ctx.replace_apps(&apps_with_secret("0123456789abcdef0123456789abcdef"));
-    let id = told(&world, "1", &ann).await;
+    let id = world.told("1", &ann).await;
     world.drain().await;
     assert_eq!(world.calls_of(SEND).await, 0, "the token of the old secret is not used");
     assert_eq!(world.state(&id).await, "pending");
-    let shown = app(&world).await;
+    let shown = world.app().await;
     assert!(shown["paused_because"].as_str().expect("a cause").contains("AppSecret"), "{shown}");
     assert_eq!(shown["token_refused"]["errcode"], 40125);
 
     world.ctx.replace_apps(&apps_with_secret(DEMO_SECRET));
     magpie::app_account::retry_tokens(&world.ctx).await.expect("a reload");
     world.until(&id, "delivered").await;
-    assert!(app(&world).await["token_refused"].is_null());
+    assert!(world.app().await["token_refused"].is_null());
     world.finish().await;
 }
 
@@ -149,11 +125,11 @@ async fn loading_the_apps_again_drops_the_token_of_another_secret_and_closes_the
 async fn a_day_limit_pauses_the_app_until_the_quota_has_room(#[values(Kind::Sqlite, Kind::Postgres)] kind: Kind) {
     let Some(world) = World::new(kind).await else { return };
     world.rule(json!({})).await;
-    let ann = ready(&world, "ann", 2).await;
+    let ann = world.ready("ann", 2).await;
     world.knobs(json!({ "quotas": { SEND: { "daily_limit": 1 } } })).await;
-    let first = told(&world, "1", &ann).await;
+    let first = world.told("1", &ann).await;
     world.until(&first, "delivered").await;
-    let second = told(&world, "2", &ann).await;
+    let second = world.told("2", &ann).await;
     world.drain().await;
     assert_eq!(world.state(&second).await, "pending");
     let shown = world.get(&format!("/v1/apps/{APP}")).await.body;
@@ -167,7 +143,7 @@ async fn a_day_limit_pauses_the_app_until_the_quota_has_room(#[values(Kind::Sqli
     world.knobs(json!({ "quotas": {} })).await;
     world.advance(Duration::from_secs(31)).await;
     world.until(&second, "delivered").await;
-    assert!(app(&world).await["paused_until"].is_null());
+    assert!(world.app().await["paused_until"].is_null());
     world.finish().await;
 }
 
@@ -176,12 +152,12 @@ async fn a_day_limit_pauses_the_app_until_the_quota_has_room(#[values(Kind::Sqli
 async fn a_minute_limit_only_slows_down(#[values(Kind::Sqlite, Kind::Postgres)] kind: Kind) {
     let Some(world) = World::new(kind).await else { return };
     world.rule(json!({})).await;
-    let ann = ready(&world, "ann", 1).await;
+    let ann = world.ready("ann", 1).await;
     world.wechat("/faults", json!({ "path": SEND, "errcode": 45009 })).await;
-    let id = told(&world, "1", &ann).await;
+    let id = world.told("1", &ann).await;
     world.drain().await;
     assert_eq!(world.state(&id).await, "pending");
-    assert!(app(&world).await["paused_until"].is_null(), "the day is not over");
+    assert!(world.app().await["paused_until"].is_null(), "the day is not over");
     world.advance(Duration::from_secs(59)).await;
     world.drain().await;
     assert_eq!(world.calls_of(SEND).await, 1, "the minute is waited for");

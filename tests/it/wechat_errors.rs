@@ -4,10 +4,9 @@ use reqwest::Method;
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use crate::harness::{Kind, World, openid};
+use crate::harness::{Kind, SEND, World, openid};
 
 const LOGIN: &str = "/sns/jscode2session";
-const SEND: &str = "/cgi-bin/message/subscribe/send";
 
 #[tokio::test]
 async fn the_table_is_public_and_tells_both_languages_and_who_should_act() {
