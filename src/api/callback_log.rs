@@ -94,9 +94,9 @@ impl CallbackLogApi {
             received_before: received_before.0.map(|time| time.0),
             processed: processed.0,
         };
-        let mut rows = callback::list(ctx, &app_id.0, &filter, page.before, page.ask_for()).await?;
-        let next_cursor = page.cut(&mut rows, |row| row.id.to_string());
-        Ok(Json(CallbackList { data: rows.into_iter().map(Callback::from).collect(), next_cursor }))
+        let rows = callback::list(ctx, &app_id.0, &filter, page.before, page.ask_for()).await?;
+        let (data, next_cursor) = page.shown(rows, |row| row.id.to_string());
+        Ok(Json(CallbackList { data, next_cursor }))
     }
 
     /// Process a callback once more

@@ -117,9 +117,9 @@ impl KeysApi {
     ) -> Result<Json<KeyList>, Failure> {
         key.require_for_all("admin")?;
         let page = Page::<ApiKeyId>::parse(limit.0, cursor.0)?;
-        let mut rows = api_key::list(ctx, page.before, page.ask_for()).await?;
-        let next_cursor = page.cut(&mut rows, |row| row.id.to_string());
-        Ok(Json(KeyList { data: rows.into_iter().map(ApiKey::from).collect(), next_cursor }))
+        let rows = api_key::list(ctx, page.before, page.ask_for()).await?;
+        let (data, next_cursor) = page.shown(rows, |row| row.id.to_string());
+        Ok(Json(KeyList { data, next_cursor }))
     }
 
     /// Make an API key

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use super::{
     Tag,
     body::Body,
-    object::{ConsentKind, Notification, NotificationList, TemplateKind},
+    object::{ConsentKind, NotificationList, TemplateKind},
     page::Page,
     principal::User,
     problem::Failure,
@@ -166,9 +166,9 @@ impl MeApi {
     ) -> Result<Json<NotificationList>, Failure> {
         let page = Page::<NotificationId>::parse(limit.0, cursor.0)?;
         let filter = Filter { user_id: Some(user.0.user_id), app_id: Some(user.0.app_id), ..Filter::default() };
-        let mut rows = notification::list(ctx, &filter, page.before, page.ask_for()).await?;
-        let next_cursor = page.cut(&mut rows, |row| row.id.to_string());
-        Ok(Json(NotificationList { data: rows.into_iter().map(Notification::from).collect(), next_cursor }))
+        let rows = notification::list(ctx, &filter, page.before, page.ask_for()).await?;
+        let (data, next_cursor) = page.shown(rows, |row| row.id.to_string());
+        Ok(Json(NotificationList { data, next_cursor }))
     }
 }
 

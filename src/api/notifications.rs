@@ -146,9 +146,9 @@ impl NotificationsApi {
             created_after: created_after.0.map(|time| time.0),
             created_before: created_before.0.map(|time| time.0),
         };
-        let mut rows = notification::list(ctx, &filter, page.before, page.ask_for()).await?;
-        let next_cursor = page.cut(&mut rows, |row: &rows::Model| row.id.to_string());
-        Ok(Json(NotificationList { data: rows.into_iter().map(Notification::from).collect(), next_cursor }))
+        let rows = notification::list(ctx, &filter, page.before, page.ask_for()).await?;
+        let (data, next_cursor) = page.shown(rows, |row: &rows::Model| row.id.to_string());
+        Ok(Json(NotificationList { data, next_cursor }))
     }
 
     /// One notification with its attempts and timeline

@@ -12,12 +12,12 @@ use crate::notification::sentence;
 
 /// Maps a stored enum to its word in the API: they are the same words.
 macro_rules! words {
-    ($(#[$doc:meta])* $name:ident = $row:ty { $($variant:ident),* $(,)? }) => {
+    ($(#[$doc:meta])* $name:ident = $row:ty { $($(#[$of:meta])* $variant:ident),* $(,)? }) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Enum, Deserialize)]
         #[serde(rename_all = "snake_case")]
         #[oai(rename_all = "snake_case")]
-        pub enum $name { $($variant),* }
+        pub enum $name { $($(#[$of])* $variant),* }
 
         impl From<$row> for $name {
             fn from(row: $row) -> Self {
@@ -47,11 +47,13 @@ words!(
 );
 words!(
     /// What to do with a message the user has no credit for: let it fail, or keep it until the user accepts.
-    NoCredit = rule_rows::NoCredit { Fail, Wait }
+    #[derive(Default)]
+    NoCredit = rule_rows::NoCredit { #[default] Fail, Wait }
 );
 words!(
     /// What to do when nobody knows whether WeChat took a message: give it up, or send it again.
-    Unsure = rule_rows::Unsure { AtMostOnce, AtLeastOnce }
+    #[derive(Default)]
+    Unsure = rule_rows::Unsure { #[default] AtMostOnce, AtLeastOnce }
 );
 words!(
     /// What to do with a value that is too long for its field.

@@ -31,6 +31,16 @@ impl<Id: FromStr> Page<Id> {
         self.limit + 1
     }
 
+    /// What the API shows of the rows, and the cursor of the next page.
+    pub fn shown<Row, Shown: From<Row>>(
+        &self,
+        mut rows: Vec<Row>,
+        id: impl Fn(&Row) -> String,
+    ) -> (Vec<Shown>, Option<String>) {
+        let next_cursor = self.cut(&mut rows, id);
+        (rows.into_iter().map(Shown::from).collect(), next_cursor)
+    }
+
     /// Cuts the extra row off and gives the cursor of the next page.
     pub fn cut<T>(&self, rows: &mut Vec<T>, id: impl Fn(&T) -> String) -> Option<String> {
         let limit = usize::try_from(self.limit).unwrap_or(usize::MAX);

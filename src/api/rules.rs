@@ -52,11 +52,11 @@ struct RuleBody {
     when: Option<String>,
     /// Computes the recipients instead of the event naming them: `external:{{ data.buyer_id }}`.
     recipients: Option<String>,
-    #[oai(default = "default_no_credit")]
-    #[serde(default = "default_no_credit")]
+    #[oai(default)]
+    #[serde(default)]
     no_credit: NoCredit,
-    #[oai(default = "default_unsure")]
-    #[serde(default = "default_unsure")]
+    #[oai(default)]
+    #[serde(default)]
     unsure: Unsure,
     #[oai(default = "default_overflow")]
     #[serde(default = "default_overflow")]
@@ -72,14 +72,6 @@ struct RuleBody {
     #[oai(default = "default_enabled")]
     #[serde(default = "default_enabled")]
     enabled: bool,
-}
-
-fn default_no_credit() -> NoCredit {
-    NoCredit::Fail
-}
-
-fn default_unsure() -> Unsure {
-    Unsure::AtMostOnce
 }
 
 fn default_overflow() -> Overflow {
@@ -108,8 +100,8 @@ impl Example for RuleBody {
             miniprogram: None,
             when: None,
             recipients: None,
-            no_credit: default_no_credit(),
-            unsure: default_unsure(),
+            no_credit: NoCredit::default(),
+            unsure: Unsure::default(),
             overflow: default_overflow(),
             ttl_seconds: None,
             delay_seconds: None,
@@ -172,9 +164,9 @@ impl RulesApi {
     ) -> Result<Json<RuleList>, Failure> {
         key.require("rules:read")?;
         let page = Page::<RuleId>::parse(limit.0, cursor.0)?;
-        let mut rows = rule::list_in(ctx, key.apps().as_deref(), page.before, page.ask_for()).await?;
-        let next_cursor = page.cut(&mut rows, |row| row.id.to_string());
-        Ok(Json(RuleList { data: rows.into_iter().map(Rule::from).collect(), next_cursor }))
+        let rows = rule::list_in(ctx, key.apps().as_deref(), page.before, page.ask_for()).await?;
+        let (data, next_cursor) = page.shown(rows, |row| row.id.to_string());
+        Ok(Json(RuleList { data, next_cursor }))
     }
 
     /// Make a rule

@@ -154,9 +154,9 @@ impl UsersApi {
         key.require("users:read")?;
         let page = Page::<UserId>::parse(limit.0, cursor.0)?;
         let filter = Filter { openid: openid.0, unionid: unionid.0, external_id: external_id.0, app_ids: key.apps() };
-        let mut people = lookup::list(ctx, &filter, page.before, page.ask_for()).await?;
-        let next_cursor = page.cut(&mut people, |person| person.user.id.to_string());
-        Ok(Json(UserList { data: people.into_iter().map(User::from).collect(), next_cursor }))
+        let people = lookup::list(ctx, &filter, page.before, page.ask_for()).await?;
+        let (data, next_cursor) = page.shown(people, |person| person.user.id.to_string());
+        Ok(Json(UserList { data, next_cursor }))
     }
 
     /// One user

@@ -41,24 +41,16 @@ pub struct DirectNotification {
     ttl_seconds: Option<i64>,
     /// -100 to 100, higher goes first.
     priority: Option<i32>,
-    #[oai(default = "default_no_credit")]
-    #[serde(default = "default_no_credit")]
+    #[oai(default)]
+    #[serde(default)]
     no_credit: NoCredit,
-    #[oai(default = "default_unsure")]
-    #[serde(default = "default_unsure")]
+    #[oai(default)]
+    #[serde(default)]
     unsure: Unsure,
     /// What to do with a value that is too long for its field.
     #[oai(default = "default_overflow")]
     #[serde(default = "default_overflow")]
     overflow: Overflow,
-}
-
-fn default_no_credit() -> NoCredit {
-    NoCredit::Fail
-}
-
-fn default_unsure() -> Unsure {
-    Unsure::AtMostOnce
 }
 
 fn default_overflow() -> Overflow {
@@ -83,8 +75,8 @@ impl Example for DirectNotification {
             deliver_at: None,
             ttl_seconds: None,
             priority: None,
-            no_credit: default_no_credit(),
-            unsure: default_unsure(),
+            no_credit: NoCredit::default(),
+            unsure: Unsure::default(),
             overflow: default_overflow(),
         }
     }
