@@ -52,9 +52,16 @@ struct UserAnswer {
 
 #[derive(Object, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[oai(deny_unknown_fields)]
+#[oai(deny_unknown_fields, example)]
 struct RefreshRequest {
+    /// What login or the last refresh gave; works once.
     refresh_token: String,
+}
+
+impl poem_openapi::types::Example for RefreshRequest {
+    fn example() -> Self {
+        Self { refresh_token: "the refresh_token of the login's answer".into() }
+    }
 }
 
 #[derive(ApiResponse)]

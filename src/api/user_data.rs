@@ -1,7 +1,11 @@
 //! What the client hands over about its user: the phone number's code, encrypted data.
 
 use poem::web::Data;
-use poem_openapi::{Object, OpenApi, payload::Json, types::Any};
+use poem_openapi::{
+    Object, OpenApi,
+    payload::Json,
+    types::{Any, Example},
+};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -16,11 +20,17 @@ pub struct UserDataApi;
 
 #[derive(Object, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[oai(deny_unknown_fields)]
+#[oai(deny_unknown_fields, example)]
 struct PhoneRequest {
     /// What the phone-number button gave in `bindgetphonenumber`, not the code of `wx.login`; lives five
     /// minutes and works once.
     code: String,
+}
+
+impl Example for PhoneRequest {
+    fn example() -> Self {
+        Self { code: "the code of bindgetphonenumber".into() }
+    }
 }
 
 /// The user's phone number.
@@ -38,7 +48,7 @@ struct PhoneNumber {
 /// What an open-data call of the client gave, such as `wx.getUserProfile` or `wx.getWeRunData`.
 #[derive(Object, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[oai(deny_unknown_fields)]
+#[oai(deny_unknown_fields, skip_serializing_if_is_none, example)]
 struct EncryptedData {
     /// `encryptedData`
     encrypted_data: String,
@@ -49,6 +59,17 @@ struct EncryptedData {
     /// `signature`, together with `raw_data`.
     #[serde(default)]
     signature: Option<String>,
+}
+
+impl Example for EncryptedData {
+    fn example() -> Self {
+        Self {
+            encrypted_data: "encryptedData of wx.getUserProfile, in base64".into(),
+            iv: "its iv, in base64".into(),
+            raw_data: None,
+            signature: None,
+        }
+    }
 }
 
 /// The opened data.

@@ -1,7 +1,10 @@
 //! What the user says about themselves.
 
 use entity::user;
-use poem_openapi::{Object, types::MaybeUndefined};
+use poem_openapi::{
+    Object,
+    types::{Example, MaybeUndefined},
+};
 use serde::Deserialize;
 
 use crate::{
@@ -31,7 +34,7 @@ pub struct Profile {
 /// What the user says about themselves (JSON Merge Patch): a missing part stays, `null` takes it away.
 #[derive(Object, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[oai(deny_unknown_fields)]
+#[oai(deny_unknown_fields, example)]
 pub struct ProfileChange {
     /// 1 to 50 characters.
     #[serde(default)]
@@ -42,6 +45,16 @@ pub struct ProfileChange {
     /// A language tag, such as `zh-CN`.
     #[serde(default)]
     language: MaybeUndefined<String>,
+}
+
+impl Example for ProfileChange {
+    fn example() -> Self {
+        Self {
+            nickname: MaybeUndefined::Value("小喜".into()),
+            avatar_url: MaybeUndefined::Value("https://shop.example.com/pictures/42.png".into()),
+            language: MaybeUndefined::Value("zh-CN".into()),
+        }
+    }
 }
 
 impl From<ProfileChange> for Change {
