@@ -1,9 +1,14 @@
 //! Numbers that tell whether what a node remembers of a table is still right: every change raises its
-//! number in the same transaction, so another node's change counts at once.
+//! number in the same transaction, so another node's change counts at once. A request looks at them once: what was
+//! changed before it came counts for it.
 
 use std::{
+    cell::OnceCell,
     collections::HashMap,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use entity::revision as row;
@@ -36,12 +41,36 @@ impl Of {
 
 /// All numbers as they were at one moment.
 #[derive(Clone, Debug, Default)]
-pub struct Revisions(Arc<HashMap<String, i64>>);
+pub struct Revisions {
+    numbers: Arc<HashMap<String, i64>>,
+    /// Which look of this node they are from.
+    look: u64,
+}
 
 impl Revisions {
     fn of(&self, what: Of) -> i64 {
-        self.0.get(what.name()).copied().unwrap_or(0)
+        self.numbers.get(what.name()).copied().unwrap_or(0)
     }
+
+    /// Those of the later look.
+    #[must_use]
+    pub fn later(self, other: Self) -> Self {
+        if self.look < other.look { other } else { self }
+    }
+}
+
+tokio::task_local! {
+    static LOOKED: OnceCell<Revisions>;
+}
+
+/// Within it the numbers are looked at once.
+pub async fn once<T>(request: impl Future<Output = T>) -> T {
+    LOOKED.scope(OnceCell::new(), request).await
+}
+
+/// What the request has looked at; None when it has not, or when there is none.
+pub fn looked() -> Option<Revisions> {
+    LOOKED.try_with(|looked| looked.get().cloned()).ok().flatten()
 }
 
 /// Raises the number, in the transaction of the change.
@@ -55,21 +84,36 @@ pub async fn raise(db: &impl ConnectionTrait, of: Of) -> Result<(), Error> {
 }
 
 #[derive(Default)]
-struct Reads(Arc<Group<(), Revisions>>);
+struct Reads {
+    group: Arc<Group<(), Revisions>>,
+    looks: Arc<AtomicU64>,
+}
 
-/// The numbers as they are now, not as they were before the call. Callers that come together share one
-/// query.
+/// The numbers as they are now, or as they were when the request looked first; not as they were before. Callers
+/// that come together share one query.
 pub async fn now(ctx: &Context) -> Result<Revisions, Error> {
-    let reader = ctx.clone();
+    if let Some(looked) = looked() {
+        return Ok(looked);
+    }
+    let found = look(ctx).await?;
+    // Outside of a request there is nothing to keep them for.
+    let _ = LOOKED.try_with(|looked| looked.set(found.clone()));
+    Ok(found)
+}
+
+async fn look(ctx: &Context) -> Result<Revisions, Error> {
+    let reads = ctx.memory::<Reads>();
+    let (reader, looks) = (ctx.clone(), reads.looks.clone());
     let read = move |callers: Vec<Arc<()>>| {
-        let ctx = reader.clone();
+        let (ctx, look) = (reader.clone(), looks.fetch_add(1, Ordering::Relaxed));
         async move {
             let rows = row::Entity::find().all(ctx.db.read()).await?;
-            let all = Revisions(Arc::new(rows.into_iter().map(|row| (row.name, row.revision)).collect()));
+            let numbers = Arc::new(rows.into_iter().map(|row| (row.name, row.revision)).collect());
+            let all = Revisions { numbers, look };
             Ok(callers.iter().map(|_| Ok(all.clone())).collect())
         }
     };
-    ctx.memory::<Reads>().0.join((), Limits { most: 1024, at_once: 2 }, read).await
+    reads.group.join((), Limits { most: 1024, at_once: 2 }, read).await
 }
 
 /// Something remembered together with the number it was read under.

@@ -15,7 +15,10 @@ use sea_orm::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::state::{at_unsure_deadline, is_recognised};
+use super::{
+    attempts,
+    state::{at_unsure_deadline, is_recognised},
+};
 use crate::{config::Kind, consent, context::Context, error::Error};
 
 /// Rows dealt with in one transaction.
@@ -106,6 +109,7 @@ async fn end_leases(ctx: &Context) -> Result<usize, Error> {
     let now = ctx.clock.now();
     let tx = ctx.db.begin().await?;
     let rows = locked(&tx, leases_over(now)).await?;
+    let mut unknown = Vec::with_capacity(rows.len());
     for row in &rows {
         let kind = ctx.app(&row.app_id).map(|app| app.kind);
         let again = kind == Some(Kind::ServiceAccount) && is_recognised(row, now);
@@ -114,19 +118,14 @@ async fn end_leases(ctx: &Context) -> Result<usize, Error> {
             ..if again { repeated(row, now) } else { undecided(now + ctx.config.delivery.unsure_deadline) }
         };
         update(&tx, row, change).await?;
-        attempt::Entity::update_many()
-            .set(attempt::ActiveModel {
-                outcome: Set(Some(Outcome::Unsure)),
-                errmsg: Set(Some("the lease ran out; nobody knows what came of the call".into())),
-                ..Default::default()
-            })
-            .filter(attempt::Column::NotificationId.eq(row.id))
-            .filter(attempt::Column::Number.eq(row.attempt_number))
-            .filter(attempt::Column::Outcome.is_null())
-            .exec(&tx)
-            .await?;
+        unknown.extend(attempts::latest(row).map(|attempt| attempt::Model {
+            outcome: Some(Outcome::Unsure),
+            errmsg: Some("the lease ran out; nobody knows what came of the call".into()),
+            ..attempt
+        }));
         tracing::warn!(notification.id = %row.id, "notification.lease_ran_out");
     }
+    attempts::write(&tx, unknown).await?;
     tx.commit().await?;
     Ok(rows.len())
 }

@@ -146,7 +146,7 @@ async fn notify(
     let event = incoming(fan_out);
     let plan = plan::propose(ctx, tx, &applied, &[(fan_out.event_id, &event)], now).await?.pop().unwrap_or_default();
     let unreached = plan.outcomes.iter().filter(|outcome| outcome.id.is_none()).count();
-    insert_rows(tx, plan.notifications, now).await?;
+    insert_rows(tx, plan.notifications).await?;
     Ok(i32::try_from(unreached).unwrap_or(i32::MAX))
 }
 
@@ -157,7 +157,8 @@ async fn without_notified(
     references: Vec<String>,
 ) -> Result<Vec<String>, Error> {
     let parsed: Vec<_> = references.iter().map(|reference| Recipient::parse(reference).ok()).collect();
-    let people = recipient::resolve(tx, parsed.iter().flatten()).await?;
+    let people =
+        recipient::resolve(tx, parsed.iter().flatten().map(|recipient| (recipient, fan_out.app_id.as_str()))).await?;
     let identity_of = |recipient: &Recipient| {
         let of_app = people.get(recipient)?.identities.iter().rfind(|identity| identity.app_id == fan_out.app_id)?;
         Some(of_app.id)
