@@ -84,7 +84,7 @@ async fn every_error_is_a_problem(#[values(Kind::Sqlite, Kind::Postgres)] kind: 
     assert_eq!(send(Method::POST, "/v1/events", json, Vec::new()).await, told(400, "malformed_json"));
     assert_eq!(send(Method::GET, "/v1/nothing", None, Vec::new()).await, told(404, "route_not_found"));
     assert_eq!(send(Method::DELETE, "/v1/events", None, Vec::new()).await, told(405, "method_not_allowed"));
-    assert_eq!(send(Method::POST, "/v1/events", json, vec![b' '; 1_100_000]).await, told(413, "payload_too_large"));
+    assert_eq!(send(Method::POST, "/v1/rules", json, vec![b' '; 1_100_000]).await, told(413, "payload_too_large"));
     assert_eq!(
         send(Method::POST, "/v1/events", Some("text/plain"), b"x".to_vec()).await,
         told(415, "unsupported_media_type")
