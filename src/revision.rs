@@ -4,12 +4,14 @@
 use std::{
     collections::HashMap,
     sync::{Arc, PoisonError, RwLock},
+    time::Duration,
 };
 
 use entity::revision as row;
 use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, ExprTrait, QueryFilter};
 
 use crate::{
+    clock::Stopwatch,
     context::Context,
     error::Error,
     group::{Group, Limits},
@@ -22,6 +24,8 @@ pub enum Of {
     ApiKey,
     /// Which apps and templates rest.
     Pause,
+    /// Which endpoints are told what.
+    Webhook,
 }
 
 impl Of {
@@ -30,6 +34,7 @@ impl Of {
             Self::Rule => "rule",
             Self::ApiKey => "api_key",
             Self::Pause => "pause",
+            Self::Webhook => "webhook",
         }
     }
 }
@@ -41,6 +46,11 @@ pub struct Revisions(Arc<HashMap<String, i64>>);
 impl Revisions {
     fn of(&self, what: Of) -> i64 {
         self.0.get(what.name()).copied().unwrap_or(0)
+    }
+
+    /// Numbers only grow, so of two readings the larger sum is the later.
+    fn is_later_than(&self, other: &Self) -> bool {
+        self.0.values().sum::<i64>() > other.0.values().sum()
     }
 }
 
@@ -57,19 +67,53 @@ pub async fn raise(db: &impl ConnectionTrait, of: Of) -> Result<(), Error> {
 #[derive(Default)]
 struct Reads(Arc<Group<(), Revisions>>);
 
+/// What was read last, and how long ago.
+#[derive(Default)]
+struct LastRead(RwLock<Option<(Stopwatch, Revisions)>>);
+
+/// How old numbers may be where a change elsewhere need not count at once.
+const LATELY: Duration = Duration::from_secs(1);
+
 /// The numbers as they are now, not as they were before the call. Callers that come together share one
 /// query.
 pub async fn now(ctx: &Context) -> Result<Revisions, Error> {
     let reader = ctx.clone();
-    let read = move |callers: Vec<Arc<()>>| {
+    let together = move |callers: Vec<Arc<()>>| {
         let ctx = reader.clone();
         async move {
-            let rows = row::Entity::find().all(ctx.db.read()).await?;
-            let all = Revisions(Arc::new(rows.into_iter().map(|row| (row.name, row.revision)).collect()));
+            let all = read(&ctx, ctx.db.read()).await?;
             Ok(callers.iter().map(|_| Ok(all.clone())).collect())
         }
     };
-    ctx.memory::<Reads>().0.join((), Limits { most: 1024, at_once: 2 }, read).await
+    ctx.memory::<Reads>().0.join((), Limits { most: 1024, at_once: 2 }, together).await
+}
+
+/// The numbers as this node saw them within the last second; read by `db`, which may be a transaction, if nobody
+/// else read them meanwhile.
+pub async fn lately(ctx: &Context, db: &impl ConnectionTrait) -> Result<Revisions, Error> {
+    let last = ctx.memory::<LastRead>().0.read().unwrap_or_else(PoisonError::into_inner).clone();
+    match last {
+        Some((since, revisions)) if since.elapsed() < LATELY => Ok(revisions),
+        _ => read(ctx, db).await,
+    }
+}
+
+async fn read(ctx: &Context, db: &impl ConnectionTrait) -> Result<Revisions, Error> {
+    let began = Stopwatch::start();
+    let rows = row::Entity::find().all(db).await?;
+    let all = Revisions(Arc::new(rows.into_iter().map(|row| (row.name, row.revision)).collect()));
+    note(ctx, began, &all);
+    Ok(all)
+}
+
+/// Two readings may end in the other order.
+fn note(ctx: &Context, began: Stopwatch, read: &Revisions) {
+    let memory = ctx.memory::<LastRead>();
+    let mut last = memory.0.write().unwrap_or_else(PoisonError::into_inner);
+    let is_older = last.as_ref().is_some_and(|(_, known)| known.is_later_than(read));
+    if !is_older {
+        *last = Some((began, read.clone()));
+    }
 }
 
 /// Something remembered together with the number it was read under.
