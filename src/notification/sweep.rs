@@ -15,7 +15,7 @@ use sea_orm::{
 };
 
 use super::state::{at_unsure_deadline, is_recognised};
-use crate::{config::Kind, consent, context::Context, error::Error};
+use crate::{config::Kind, consent, context::Context, error::Error, webhook::outbox};
 
 /// Rows dealt with in one transaction.
 const BATCH: u64 = 500;
@@ -94,6 +94,7 @@ async fn end_leases(ctx: &Context) -> Result<usize, Error> {
     let now = ctx.clock.now();
     let tx = ctx.db.begin().await?;
     let rows = locked(&tx, leases_over(now)).await?;
+    let mut unsure = Vec::new();
     for row in &rows {
         let kind = ctx.app(&row.app_id).map(|app| app.kind);
         let again = kind == Some(Kind::ServiceAccount) && is_recognised(row, now);
@@ -101,6 +102,9 @@ async fn end_leases(ctx: &Context) -> Result<usize, Error> {
             lease_until: Set(None),
             ..if again { repeated(row, now) } else { undecided(now + ctx.config.delivery.unsure_deadline) }
         };
+        if !again {
+            unsure.push((row, State::Unsure, None));
+        }
         update(&tx, row, change).await?;
         attempt::Entity::update_many()
             .set(attempt::ActiveModel {
@@ -115,6 +119,7 @@ async fn end_leases(ctx: &Context) -> Result<usize, Error> {
             .await?;
         tracing::warn!(notification.id = %row.id, "notification.lease_ran_out");
     }
+    outbox::notifications(ctx, &tx, unsure.into_iter(), now).await?;
     tx.commit().await?;
     Ok(rows.len())
 }
@@ -139,7 +144,7 @@ async fn decide_unsure(ctx: &Context) -> Result<usize, Error> {
     let now = ctx.clock.now();
     let tx = ctx.db.begin().await?;
     let rows = locked(&tx, unsure_over(now)).await?;
-    let mut again = Vec::new();
+    let (mut again, mut decided) = (Vec::new(), Vec::new());
     for row in &rows {
         let (state, reason) = at_unsure_deadline(row, &ctx.config.delivery);
         if state == State::Pending {
@@ -155,8 +160,10 @@ async fn decide_unsure(ctx: &Context) -> Result<usize, Error> {
             ..Default::default()
         };
         update(&tx, row, change).await?;
+        decided.push((row, state, reason));
         tracing::info!(notification.id = %row.id, state = ?state, "notification.unsure_decided");
     }
+    outbox::notifications(ctx, &tx, decided.into_iter(), now).await?;
     tx.commit().await?;
     for app_id in again {
         ctx.wake.delivery.ring(app_id);
@@ -172,14 +179,20 @@ async fn expire(ctx: &Context) -> Result<usize, Error> {
         update(&tx, row, ended(row, now)).await?;
     }
     consent::give_back(&tx, &rows.iter().collect::<Vec<_>>(), now).await?;
+    let expired = rows.iter().map(|row| (row, State::Expired, reason_of_expiry(row)));
+    outbox::notifications(ctx, &tx, expired, now).await?;
     tx.commit().await?;
     Ok(rows.len())
+}
+
+fn reason_of_expiry(row: &row::Model) -> Option<Reason> {
+    row.reason.filter(|reason| *reason == Reason::NoCredit)
 }
 
 fn ended(row: &row::Model, now: Timestamp) -> row::ActiveModel {
     row::ActiveModel {
         state: Set(State::Expired),
-        reason: Set(row.reason.filter(|reason| *reason == Reason::NoCredit)),
+        reason: Set(reason_of_expiry(row)),
         credit: Set(if row.credit == Credit::Reserved { Credit::Returned } else { row.credit }),
         finished_at: Set(Some(now)),
         ..Default::default()

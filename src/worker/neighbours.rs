@@ -21,14 +21,18 @@ pub async fn run(ctx: &Context, stop: &CancellationToken, listens: bool) {
     let node = Uuid::now_v7().to_string();
     tokio::select! {
         () = stop.cancelled() => {}
-        () = tell(ctx, &node) => {}
+        () = tell(ctx, &node, listens) => {}
         () = listen(ctx, &node), if listens => {}
     }
 }
 
-async fn tell(ctx: &Context, node: &str) {
+async fn tell(ctx: &Context, node: &str, works: bool) {
     loop {
-        ctx.wake.delivery.heard_for_others().await;
+        tokio::select! {
+            () = ctx.wake.delivery.heard_for_others() => {}
+            // A node with a worker tells the endpoints itself.
+            () = ctx.wake.webhooks.heard_for_others(), if !works => {}
+        }
         if let Err(error) = ctx.db.tell(node).await {
             tracing::warn!(%error, "neighbours.not_told");
         }
@@ -48,9 +52,9 @@ async fn listen(ctx: &Context, node: &str) {
 async fn listen_until_lost(ctx: &Context, node: &str) -> Result<(), Error> {
     let mut neighbours = ctx.db.listen(&ctx.config.database_url, node).await?;
     // Something may have been told before.
-    ctx.wake.delivery.ring_all_here();
     loop {
-        neighbours.heard().await?;
         ctx.wake.delivery.ring_all_here();
+        ctx.wake.webhooks.ring_all_here();
+        neighbours.heard().await?;
     }
 }
