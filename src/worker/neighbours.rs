@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::{context::Context, error::Error};
+use crate::{context::Context, database::Word, error::Error};
 
 /// Words of one burst are one word.
 const BREATH: Duration = Duration::from_millis(25);
@@ -28,12 +28,12 @@ pub async fn run(ctx: &Context, stop: &CancellationToken, listens: bool) {
 
 async fn tell(ctx: &Context, node: &str, works: bool) {
     loop {
-        tokio::select! {
-            () = ctx.wake.delivery.heard_for_others() => {}
+        let word = tokio::select! {
+            () = ctx.wake.delivery.heard_for_others() => Word::Delivery,
             // A node with a worker tells the endpoints itself.
-            () = ctx.wake.webhooks.heard_for_others(), if !works => {}
-        }
-        if let Err(error) = ctx.db.tell(node).await {
+            () = ctx.wake.webhooks.heard_for_others(), if !works => Word::Webhooks,
+        };
+        if let Err(error) = ctx.db.tell(node, word).await {
             tracing::warn!(%error, "neighbours.not_told");
         }
         tokio::time::sleep(BREATH).await;
@@ -52,9 +52,12 @@ async fn listen(ctx: &Context, node: &str) {
 async fn listen_until_lost(ctx: &Context, node: &str) -> Result<(), Error> {
     let mut neighbours = ctx.db.listen(&ctx.config.database_url, node).await?;
     // Something may have been told before.
+    ctx.wake.delivery.ring_all_here();
+    ctx.wake.webhooks.ring_all_here();
     loop {
-        ctx.wake.delivery.ring_all_here();
-        ctx.wake.webhooks.ring_all_here();
-        neighbours.heard().await?;
+        match neighbours.heard().await? {
+            Word::Delivery => ctx.wake.delivery.ring_all_here(),
+            Word::Webhooks => ctx.wake.webhooks.ring_all_here(),
+        }
     }
 }

@@ -22,8 +22,10 @@ use crate::{
 const PERIOD: Duration = Duration::from_secs(10);
 /// How often the loop asks for new endpoints, and tries again when the database is away.
 const BREATH: Duration = Duration::from_secs(1);
-/// A bell may ring before the commit it tells of: what was not there yet is looked for again so soon.
-const AGAIN: [Duration; 3] = [Duration::from_millis(20), Duration::from_millis(100), Duration::from_millis(500)];
+/// A bell rings before the commit it tells of: what was not there yet is looked for again so soon, one time after
+/// the other.
+const AGAIN: [Duration; 4] =
+    [Duration::from_millis(20), Duration::from_millis(100), Duration::from_millis(500), Duration::from_secs(2)];
 
 /// The calls of one endpoint.
 struct Line {
@@ -31,8 +33,8 @@ struct Line {
     /// Since the last look, and how long until the next.
     looked: Stopwatch,
     pause: Duration,
-    /// Looks since the bell that have found nothing.
-    in_vain: usize,
+    /// Looks since the bell.
+    looks: usize,
 }
 
 impl Line {
@@ -79,10 +81,10 @@ async fn round(
             free: Arc::new(Semaphore::new(ctx.config.webhooks.concurrency)),
             looked: Stopwatch::start(),
             pause: Duration::ZERO,
-            in_vain: AGAIN.len(),
+            looks: AGAIN.len(),
         });
         if rung.all || rung.apps.contains(&listener.id.to_string()) {
-            (line.pause, line.in_vain) = (Duration::ZERO, 0);
+            (line.pause, line.looks) = (Duration::ZERO, 0);
         }
         if line.left().is_zero() {
             look(ctx, listener.id, line, calls).await?;
@@ -92,21 +94,15 @@ async fn round(
 }
 
 async fn look(ctx: &Context, id: WebhookId, line: &mut Line, calls: &TaskTracker) -> Result<(), Error> {
-    (line.looked, line.pause) = (Stopwatch::start(), PERIOD.mul_f64(0.9 + 0.2 * rand::random::<f64>()));
+    let later = AGAIN.get(line.looks).copied().unwrap_or(PERIOD.mul_f64(0.9 + 0.2 * rand::random::<f64>()));
+    (line.looked, line.pause) = (Stopwatch::start(), later);
+    line.looks = (line.looks + 1).min(AGAIN.len());
     let free = line.free.available_permits();
     if free == 0 {
         // The end of a call rings.
         return Ok(());
     }
     let found = claim::claim(ctx, id, free).await?;
-    if found.rows.is_empty() {
-        if let Some(pause) = AGAIN.get(line.in_vain) {
-            line.pause = *pause;
-            line.in_vain += 1;
-        }
-    } else {
-        line.in_vain = AGAIN.len();
-    }
     if let Some(due) = found.next_due {
         line.pause = line.pause.min(due.since(ctx.clock.now()));
     }

@@ -140,6 +140,62 @@ async fn every_end_of_a_message_is_told(#[values(Kind::Sqlite, Kind::Postgres)] 
 
 #[rstest]
 #[tokio::test]
+async fn what_ends_with_others_is_told_too(#[values(Kind::Sqlite, Kind::Postgres)] kind: Kind) {
+    let Some(world) = World::with_service_account(kind).await else { return };
+    let shop = Receiver::start().await;
+    endpoint(&world, &shop.url, json!({ "event_types": ["notification.failed", "notification.cancelled"] })).await;
+    world.rule(json!({})).await;
+    let rule = json!({
+        "name": "To followers", "event_type": "to.followers", "app_id": SERVICE_ACCOUNT,
+        "template_id": "account_order_shipped_template_00000000001",
+        "fields": { "character_string1": "{{ data.no }}", "thing2": "{{ data.item }}" },
+    });
+    assert_eq!(world.post("/v1/rules", rule).await.status, 201);
+    let (ann, bob) = (world.phone("ann").await, world.phone("bob").await);
+    let follower = crate::service_account::follows(&world, "ann", None).await;
+    world.accept(&ann, "tap").await;
+    world.accept(&bob, "tap").await;
+    world.drain().await;
+    let later = magpie::clock::rfc3339(world.clock.now() + DAY);
+    let tell = async |of: &str, id: &str, to: &str| {
+        let mut event = shipped(id, to);
+        (event["type"], event["deliver_at"]) = (of.into(), later.as_str().into());
+        let answer = world.post("/v1/events", event).await;
+        assert_eq!(answer.status, 202, "{answer:?}");
+        world.drain().await;
+        answer.body
+    };
+    let of_ann = tell("order.shipped", "1", &ann.user_id).await;
+    let of_follower = tell("to.followers", "2", &format!("openid:{SERVICE_ACCOUNT}/{follower}")).await;
+    let to_all = tell("order.shipped", "3", "audience:consented").await;
+
+    // Ann refuses the template, the follower leaves, the fan-out to Bob is cancelled.
+    world.advance(Duration::from_secs(2)).await;
+    let refusal = json!({ "TemplateId": TEMPLATE, "SubscribeStatusString": "reject" });
+    let change = json!({ "event": "subscribe_msg_change_event", "openid": ann.openid, "list": [refusal] });
+    assert_eq!(world.wechat("/events", change).await["delivered"], true);
+    world.drain().await;
+    crate::service_account::leaves(&world, &follower).await;
+    let cancel = format!("/v1/events/{}/cancel", to_all["event_id"].as_str().expect("an id"));
+    assert_eq!(world.post(&cancel, json!({})).await.status, 200);
+    world.drain().await;
+
+    let ids = |of: &str| {
+        let all = told(&shop, of)
+            .into_iter()
+            .map(|body| (body["data"]["event"]["id"].clone(), body["data"]["reason"].clone()));
+        all.collect::<Vec<_>>()
+    };
+    assert_eq!(ids("notification.failed"), [(json!("1"), json!("no_credit")), (json!("2"), json!("not_following"))]);
+    assert_eq!(ids("notification.cancelled"), [(json!("3"), Value::Null)]);
+    for (event, state) in [(&of_ann, "failed"), (&of_follower, "failed")] {
+        assert_eq!(world.state(event["notifications"][0]["id"].as_str().expect("an id")).await, state);
+    }
+    world.finish().await;
+}
+
+#[rstest]
+#[tokio::test]
 async fn people_come_agree_refuse_and_go(#[values(Kind::Sqlite, Kind::Postgres)] kind: Kind) {
     let Some(world) = World::with_service_account(kind).await else { return };
     let shop = Receiver::start().await;
