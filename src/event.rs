@@ -38,8 +38,10 @@ use crate::{
     database::rows::{padded, portions},
     error::{Code, Error, FieldError},
     group::{Group, Limits},
-    notification::{claim::begin_attempts, draft::inserted},
-    pause, revision, rule,
+    notification::draft::inserted,
+    pause,
+    revision::{self, Revisions},
+    rule,
     secret::sha256,
     webhook::outbox,
 };
@@ -111,9 +113,15 @@ pub struct Accepted {
     pub fan_out: Option<fan_out::Progress>,
 }
 
+/// An event with what its request knows.
+struct Told {
+    event: Incoming,
+    revisions: Option<Revisions>,
+}
+
 /// Events that are accepted together.
 #[derive(Default)]
-struct Events(Arc<Group<Incoming, Accepted>>);
+struct Events(Arc<Group<Told, Accepted>>);
 
 /// Events of one transaction at most.
 const MOST_TOGETHER: usize = 64;
@@ -124,14 +132,16 @@ pub async fn accept(ctx: &Context, events: Vec<Incoming>) -> Vec<Result<Accepted
     let now = ctx.clock.now();
     let checked: Vec<_> = events.iter().map(|event| check(event, now)).collect();
     let apps: Vec<_> = events.iter().map(|event| event.app_ids.clone().filter(|_| event.direct.is_none())).collect();
-    let sound = events.into_iter().zip(&checked).filter(|(_, checked)| checked.is_ok()).map(|(event, _)| event);
+    let revisions = revision::looked();
+    let sound = events.into_iter().zip(&checked).filter(|(_, checked)| checked.is_ok());
+    let told = sound.map(|(event, _)| Told { event, revisions: revisions.clone() }).collect();
     let writer = ctx.clone();
-    let write = move |events: Vec<Arc<Incoming>>| {
+    let write = move |told: Vec<Arc<Told>>| {
         let ctx = writer.clone();
-        async move { accept_together(&ctx, &events).await }
+        async move { accept_together(&ctx, &told).await }
     };
     let limits = Limits { most: MOST_TOGETHER, at_once: ctx.db.writers() };
-    let mut answers = ctx.memory::<Events>().0.join_all(sound.collect(), limits, write).await.into_iter();
+    let mut answers = ctx.memory::<Events>().0.join_all(told, limits, write).await.into_iter();
     let next = |checked: Result<(), Error>| {
         checked.and_then(|()| answers.next().unwrap_or_else(|| Err(Error::new(Code::Internal))))
     };
@@ -178,11 +188,18 @@ pub async fn accept_readable(ctx: &Context, events: Vec<Result<Incoming, Error>>
     faults.into_iter().map(next).collect()
 }
 
-async fn accept_together(ctx: &Context, events: &[Arc<Incoming>]) -> Result<Vec<Result<Accepted, Error>>, Error> {
+async fn accept_together(ctx: &Context, told: &[Arc<Told>]) -> Result<Vec<Result<Accepted, Error>>, Error> {
+    // The latest look came after the last of the requests.
+    let looked: Option<Vec<_>> = told.iter().map(|told| told.revisions.clone()).collect();
+    let revisions = match looked.and_then(|looked| looked.into_iter().reduce(Revisions::later)) {
+        Some(revisions) => revisions,
+        None => revision::now(ctx).await?,
+    };
+    let events: Vec<_> = told.iter().map(|told| &told.event).collect();
     // Most events are new, so they are looked for only when one turns out not to be.
     let mut look_first = false;
     for _ in 0..RACES {
-        if let Some(answers) = try_accept(ctx, events, look_first).await? {
+        if let Some(answers) = try_accept(ctx, &events, &revisions, look_first).await? {
             return Ok(answers);
         }
         look_first = true;
@@ -194,12 +211,12 @@ async fn accept_together(ctx: &Context, events: &[Arc<Incoming>]) -> Result<Vec<
 /// None when one of the events is stored already and was not looked for, or was stored just now.
 async fn try_accept(
     ctx: &Context,
-    events: &[Arc<Incoming>],
+    events: &[&Incoming],
+    revisions: &Revisions,
     look_first: bool,
 ) -> Result<Option<Vec<Result<Accepted, Error>>>, Error> {
     let now = ctx.clock.now();
-    let revisions = revision::now(ctx).await?;
-    let (rules, pauses) = (rule::current(ctx, &revisions).await?, pause::current(ctx, &revisions).await?);
+    let (rules, pauses) = (rule::current(ctx, revisions).await?, pause::current(ctx, revisions).await?);
     let tx = ctx.db.begin().await?;
     let known = if look_first { known(&tx, events).await? } else { HashMap::new() };
     let mut first = HashMap::new();
@@ -208,7 +225,7 @@ async fn try_accept(
         let key = key(event);
         if !known.contains_key(&key) && !first.contains_key(&key) {
             first.insert(key, (index, fresh.len()));
-            fresh.push((EventId(Uuid::now_v7()), &**event));
+            fresh.push((EventId(Uuid::now_v7()), *event));
         }
     }
     let applied = apply::apply(&rules, &fresh);
@@ -228,7 +245,7 @@ async fn try_accept(
     }
     let planned_outcomes = planned.send(ctx);
     let mut outcomes: Vec<_> = planned_outcomes.into_iter().map(Some).collect();
-    let answer = |(index, event): (usize, &Arc<Incoming>)| {
+    let answer = |(index, event): (usize, &&Incoming)| {
         if let Some(row) = known.get(&key(event)) {
             return repeat(row, event);
         }
@@ -283,16 +300,15 @@ async fn insert_rows(
 ) -> Result<(), Error> {
     // Some fail as they come to be.
     outbox::notifications(ctx, tx, rows.iter().map(|row| (row, row.state, row.reason)), now).await?;
-    let begun = rows.iter().filter(|row| row.state == State::Sending).map(|row| (row.id, row.attempt_number)).collect();
     for portion in portions(rows, NOTIFICATIONS_A_STATEMENT) {
         notification::Entity::insert_many(inserted(portion)).exec_without_returning(tx).await?;
     }
-    begin_attempts(tx, begun, now).await
+    Ok(())
 }
 
 async fn known<'a>(
     tx: &DatabaseTransaction,
-    events: &'a [Arc<Incoming>],
+    events: &[&'a Incoming],
 ) -> Result<HashMap<(&'a str, &'a str), row::Model>, Error> {
     let sources = padded(events.iter().map(|event| event.source.as_str()).collect::<BTreeSet<_>>());
     let rows = row::Entity::find()
@@ -300,7 +316,7 @@ async fn known<'a>(
         .filter(row::Column::SourceId.is_in(padded(events.iter().map(|event| event.id.as_str()))))
         .all(tx)
         .await?;
-    let find = |event: &'a Arc<Incoming>| {
+    let find = |event: &&'a Incoming| {
         let row = rows.iter().find(|row| (row.source.as_str(), row.source_id.as_str()) == key(event))?;
         Some((key(event), row.clone()))
     };

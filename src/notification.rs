@@ -8,10 +8,12 @@
 //! | `claim.rs` | due rows become `sending` under a lease |
 //! | `settle.rs` | what came of the calls, guarded by the lease token |
 //! | `sweep.rs` | leases that ran out, unknown outcomes at their deadline, expiry |
+//! | `attempts.rs` | the calls made for a row |
 //! | `act.rs` | cancel, replay |
 //! | `sentence.rs` | reasons in words |
 
 pub mod act;
+pub mod attempts;
 pub mod claim;
 pub mod draft;
 pub mod lane;
@@ -89,11 +91,7 @@ pub async fn get(ctx: &Context, id: NotificationId) -> Result<Story, Error> {
     let db = ctx.db.read();
     let row = row::Entity::find_by_id(id).one(db).await?;
     let row = row.ok_or_else(|| Error::new(Code::NotFound).detail(format!("There is no notification {id}.")))?;
-    let attempts = attempt::Entity::find()
-        .filter(attempt::Column::NotificationId.eq(id))
-        .order_by_asc(attempt::Column::Number)
-        .all(db)
-        .await?;
+    let attempts = attempts::of(db, &row).await?;
     let receipts = receipt::Entity::find()
         .filter(receipt::Column::NotificationId.eq(id))
         .order_by_asc(receipt::Column::Id)

@@ -5,8 +5,7 @@
 //! candidate is still `sending` it is held. A missing receipt proves nothing.
 
 use entity::{
-    NotificationId, Timestamp, attempt,
-    attempt::Outcome,
+    Timestamp,
     notification::{self, Reason, State},
     receipt as row,
 };
@@ -18,7 +17,11 @@ use sea_orm::{
 };
 
 use crate::{
-    app_account, context::Context, database::rows::padded, error::Error, notification::state::takes_receipt,
+    app_account,
+    context::Context,
+    database::rows::padded,
+    error::Error,
+    notification::{attempts::was_unsure, state::takes_receipt},
     webhook::outbox,
 };
 
@@ -152,16 +155,6 @@ async fn candidates(tx: &DatabaseTransaction, receipt: &row::Model) -> Result<Ve
 /// WeChat's words: `failed:user block`, `failed: system failed`, and others that begin with `failed`.
 fn reason_of(status: &str) -> Reason {
     if status.contains("user block") { Reason::Blocked } else { Reason::SystemFailure }
-}
-
-/// Whether nobody knows what came of one of the message's calls.
-pub async fn was_unsure(db: &impl ConnectionTrait, id: NotificationId) -> Result<bool, Error> {
-    let unsure = attempt::Entity::find()
-        .filter(attempt::Column::NotificationId.eq(id))
-        .filter(attempt::Column::Outcome.eq(Outcome::Unsure))
-        .one(db)
-        .await?;
-    Ok(unsure.is_some())
 }
 
 async fn write(

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use entity::{UserId, identity, user};
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, DbBackend, EntityTrait, QueryFilter, QuerySelect,
+    ColumnTrait, ConnectionTrait, DbBackend, EntityTrait, QueryFilter, QuerySelect, Select,
     sea_query::{Condition, ExprTrait, LockType},
 };
 
@@ -53,30 +53,65 @@ impl Recipient {
 /// Whom a reference stands for.
 pub struct Person {
     pub user_id: UserId,
-    /// The person's identities in all apps.
+    /// The person's identities in all apps; only the one that was named where that is the one to be reached.
     pub identities: Vec<identity::Model>,
 }
 
-/// Everybody the references stand for, in a fixed number of queries however many there are.
-/// References nobody answers to are missing from the map. On PostgreSQL the identities stay locked against
-/// erasure until the transaction ends; SQLite has one writer.
-pub async fn resolve(
+/// Everybody the references stand for, each with the app in which they are to be reached, in a fixed number of
+/// queries however many there are. References nobody answers to are missing from the map. On PostgreSQL the
+/// identities stay locked against erasure until the transaction ends; SQLite has one writer.
+pub async fn resolve<'a>(
+    db: &impl ConnectionTrait,
+    wanted: impl Iterator<Item = (&'a Recipient, &'a str)>,
+) -> Result<HashMap<Recipient, Person>, Error> {
+    let mut at_once: HashMap<&Recipient, bool> = HashMap::new();
+    for (recipient, app_id) in wanted {
+        // An openid of the app itself is the identity: its person's others need not be asked for.
+        let names_it = matches!(recipient, Recipient::Openid { app_id: of, .. } if of == app_id);
+        at_once.entry(recipient).and_modify(|all| *all &= names_it).or_insert(names_it);
+    }
+    let (openids, others): (Vec<_>, Vec<_>) = at_once.into_iter().partition(|(_, names_it)| *names_it);
+    let mut people = by_openid(db, openids.into_iter().map(|(recipient, _)| recipient)).await?;
+    people.extend(by_user(db, &others.into_iter().map(|(recipient, _)| recipient).collect()).await?);
+    Ok(people)
+}
+
+async fn by_openid(
     db: &impl ConnectionTrait,
     recipients: impl Iterator<Item = &Recipient>,
 ) -> Result<HashMap<Recipient, Person>, Error> {
-    let recipients: HashSet<_> = recipients.collect();
+    let named = recipients.filter_map(|recipient| match recipient {
+        Recipient::Openid { app_id, openid } => Some((app_id.as_str(), openid.as_str())),
+        _ => None,
+    });
+    let (apps, openids): (BTreeSet<_>, Vec<_>) = named.unzip();
+    if openids.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let query = identity::Entity::find()
+        .filter(identity::Column::AppId.is_in(padded(apps)))
+        .filter(identity::Column::Openid.is_in(padded(openids)));
+    let rows = kept(db, query).all(db).await?.into_iter();
+    let person = |row: identity::Model| {
+        let recipient = Recipient::Openid { app_id: row.app_id.clone(), openid: row.openid.clone() };
+        (recipient, Person { user_id: row.user_id, identities: vec![row] })
+    };
+    Ok(rows.map(person).collect())
+}
+
+async fn by_user(
+    db: &impl ConnectionTrait,
+    recipients: &HashSet<&Recipient>,
+) -> Result<HashMap<Recipient, Person>, Error> {
     let mut users: HashMap<Recipient, UserId> = HashMap::new();
-    by_user_table(db, &recipients, &mut users).await?;
-    by_identity_table(db, &recipients, &mut users).await?;
+    by_user_table(db, recipients, &mut users).await?;
+    by_identity_table(db, recipients, &mut users).await?;
     if users.is_empty() {
         return Ok(HashMap::new());
     }
     let mut identities: HashMap<UserId, Vec<identity::Model>> = HashMap::new();
-    let mut query = identity::Entity::find().filter(identity::Column::UserId.is_in(padded(users.values().copied())));
-    if db.get_database_backend() == DbBackend::Postgres {
-        query = query.lock(LockType::KeyShare);
-    }
-    let mut rows = query.all(db).await?;
+    let query = identity::Entity::find().filter(identity::Column::UserId.is_in(padded(users.values().copied())));
+    let mut rows = kept(db, query).all(db).await?;
     // Sorted here: asked for an order, a plan may read the primary key from end to end.
     rows.sort_unstable_by_key(|row| row.id);
     for row in rows {
@@ -84,6 +119,11 @@ pub async fn resolve(
     }
     let person = |user_id| Person { user_id, identities: identities.get(&user_id).cloned().unwrap_or_default() };
     Ok(users.into_iter().map(|(recipient, user_id)| (recipient, person(user_id))).collect())
+}
+
+/// Locked against erasure where there is more than one writer.
+fn kept(db: &impl ConnectionTrait, query: Select<identity::Entity>) -> Select<identity::Entity> {
+    if db.get_database_backend() == DbBackend::Postgres { query.lock(LockType::KeyShare) } else { query }
 }
 
 /// `usr_…`, whose alias leads to the user it was merged into, and `external:…`.

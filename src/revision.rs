@@ -1,9 +1,14 @@
 //! Numbers that tell whether what a node remembers of a table is still right: every change raises its
-//! number in the same transaction, so another node's change counts at once.
+//! number in the same transaction, so another node's change counts at once. A request looks at them once: what was
+//! changed before it came counts for it.
 
 use std::{
+    cell::OnceCell,
     collections::HashMap,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -41,17 +46,36 @@ impl Of {
 
 /// All numbers as they were at one moment.
 #[derive(Clone, Debug, Default)]
-pub struct Revisions(Arc<HashMap<String, i64>>);
+pub struct Revisions {
+    numbers: Arc<HashMap<String, i64>>,
+    /// Which look of this node they are from.
+    look: u64,
+}
 
 impl Revisions {
     fn of(&self, what: Of) -> i64 {
-        self.0.get(what.name()).copied().unwrap_or(0)
+        self.numbers.get(what.name()).copied().unwrap_or(0)
     }
 
-    /// Numbers only grow, so of two readings the larger sum is the later.
-    fn is_later_than(&self, other: &Self) -> bool {
-        self.0.values().sum::<i64>() > other.0.values().sum()
+    /// Those of the later look.
+    #[must_use]
+    pub fn later(self, other: Self) -> Self {
+        if self.look < other.look { other } else { self }
     }
+}
+
+tokio::task_local! {
+    static LOOKED: OnceCell<Revisions>;
+}
+
+/// Within it the numbers are looked at once.
+pub async fn once<T>(request: impl Future<Output = T>) -> T {
+    LOOKED.scope(OnceCell::new(), request).await
+}
+
+/// What the request has looked at; None when it has not, or when there is none.
+pub fn looked() -> Option<Revisions> {
+    LOOKED.try_with(|looked| looked.get().cloned()).ok().flatten()
 }
 
 /// Raises the number, in the transaction of the change.
@@ -65,18 +89,40 @@ pub async fn raise(db: &impl ConnectionTrait, of: Of) -> Result<(), Error> {
 }
 
 #[derive(Default)]
-struct Reads(Arc<Group<(), Revisions>>);
-
-/// What was read last, and how long ago.
-#[derive(Default)]
-struct LastRead(RwLock<Option<(Stopwatch, Revisions)>>);
+struct Reads {
+    group: Arc<Group<(), Revisions>>,
+    looks: Arc<AtomicU64>,
+    /// What was found last, and how long ago.
+    last: Arc<RwLock<Option<(Stopwatch, Revisions)>>>,
+}
 
 /// How old numbers may be where a change elsewhere need not count at once.
 const LATELY: Duration = Duration::from_secs(1);
 
-/// The numbers as they are now, not as they were before the call. Callers that come together share one
-/// query.
+/// The numbers as they are now, or as they were when the request looked first; not as they were before. Callers
+/// that come together share one query.
 pub async fn now(ctx: &Context) -> Result<Revisions, Error> {
+    if let Some(looked) = looked() {
+        return Ok(looked);
+    }
+    let found = look(ctx).await?;
+    // Outside of a request there is nothing to keep them for.
+    let _ = LOOKED.try_with(|looked| looked.set(found.clone()));
+    Ok(found)
+}
+
+/// The numbers as this node found them within the last second; read by `db`, which may be a transaction, if nobody
+/// looked meanwhile.
+pub async fn lately(ctx: &Context, db: &impl ConnectionTrait) -> Result<Revisions, Error> {
+    let last = ctx.memory::<Reads>().last.read().unwrap_or_else(PoisonError::into_inner).clone();
+    match last {
+        Some((since, revisions)) if since.elapsed() < LATELY => Ok(revisions),
+        _ => read(ctx, db).await,
+    }
+}
+
+/// The numbers as they are now, whatever the request has looked at before: it has changed them itself.
+pub async fn look(ctx: &Context) -> Result<Revisions, Error> {
     let reader = ctx.clone();
     let together = move |callers: Vec<Arc<()>>| {
         let ctx = reader.clone();
@@ -85,35 +131,20 @@ pub async fn now(ctx: &Context) -> Result<Revisions, Error> {
             Ok(callers.iter().map(|_| Ok(all.clone())).collect())
         }
     };
-    ctx.memory::<Reads>().0.join((), Limits { most: 1024, at_once: 2 }, together).await
-}
-
-/// The numbers as this node saw them within the last second; read by `db`, which may be a transaction, if nobody
-/// else read them meanwhile.
-pub async fn lately(ctx: &Context, db: &impl ConnectionTrait) -> Result<Revisions, Error> {
-    let last = ctx.memory::<LastRead>().0.read().unwrap_or_else(PoisonError::into_inner).clone();
-    match last {
-        Some((since, revisions)) if since.elapsed() < LATELY => Ok(revisions),
-        _ => read(ctx, db).await,
-    }
+    ctx.memory::<Reads>().group.join((), Limits { most: 1024, at_once: 2 }, together).await
 }
 
 async fn read(ctx: &Context, db: &impl ConnectionTrait) -> Result<Revisions, Error> {
-    let began = Stopwatch::start();
+    let reads = ctx.memory::<Reads>();
+    let (began, look) = (Stopwatch::start(), reads.looks.fetch_add(1, Ordering::Relaxed));
     let rows = row::Entity::find().all(db).await?;
-    let all = Revisions(Arc::new(rows.into_iter().map(|row| (row.name, row.revision)).collect()));
-    note(ctx, began, &all);
-    Ok(all)
-}
-
-/// Two readings may end in the other order.
-fn note(ctx: &Context, began: Stopwatch, read: &Revisions) {
-    let memory = ctx.memory::<LastRead>();
-    let mut last = memory.0.write().unwrap_or_else(PoisonError::into_inner);
-    let is_older = last.as_ref().is_some_and(|(_, known)| known.is_later_than(read));
-    if !is_older {
-        *last = Some((began, read.clone()));
+    let found = Revisions { numbers: Arc::new(rows.into_iter().map(|row| (row.name, row.revision)).collect()), look };
+    let mut last = reads.last.write().unwrap_or_else(PoisonError::into_inner);
+    // Two readers may end in the other order.
+    if last.as_ref().is_none_or(|(_, known)| known.look < look) {
+        *last = Some((began, found.clone()));
     }
+    Ok(found)
 }
 
 /// Something remembered together with the number it was read under.

@@ -2,12 +2,13 @@
 //!
 //! ```text
 //! login ─▶ one keep-alive call upstream ─▶ one upsert ─▶ 200
-//! event ─▶ inserter: takes what waits, one insert ─▶ 202 ─▶ queue ─▶ so many pushers, keep-alive calls
+//! event ─▶ inserter: takes what waits, one commit ─▶ 202 ─▶ queue ─▶ so many pushers, keep-alive calls
 //!                                                                     ─▶ marker: takes what waits, one update
 //! ```
 //!
-//! It does only what cannot be left out: no sessions, no signatures, no rules, no leases. What was not
-//! marked as sent is sent again when it starts.
+//! It keeps what the work must leave behind (the event, the message, the user's credit and its ledger entry) and does
+//! only what cannot be left out: no sessions, no signatures, no rules, no leases. What was not marked as sent is
+//! sent again when it starts.
 
 mod store;
 
@@ -52,6 +53,8 @@ pub struct Message {
     pub openid: String,
     pub item: String,
     pub at: String,
+    /// The event as it was told; kept with it, not needed to send it.
+    pub event: String,
 }
 
 #[derive(Deserialize)]
@@ -136,7 +139,8 @@ async fn login(running: &Running, body: &[u8]) -> Result<Response<Full<Bytes>>> 
 async fn event(running: &Running, body: &[u8]) -> Result<Response<Full<Bytes>>> {
     let event: Event = serde_json::from_slice(body)?;
     let openid = event.to.rsplit('/').next().unwrap_or_default().to_owned();
-    let message = Message { label: event.id, openid, item: event.data.item, at: event.data.at };
+    let told = String::from_utf8(body.to_vec())?;
+    let message = Message { label: event.id, openid, item: event.data.item, at: event.data.at, event: told };
     let answer = format!(r#"{{"event_id":"{}","status":"accepted"}}"#, message.label);
     let (stored, told) = oneshot::channel();
     running.events.send((message, stored))?;
@@ -165,7 +169,7 @@ async fn push(
 ) -> Result<()> {
     loop {
         let Some(message) = messages.lock().await.recv().await else { return Ok(()) };
-        let Message { label, openid, item, at } = message;
+        let Message { label, openid, item, at, .. } = message;
         let body = format!(
             r#"{{"touser":"{openid}","template_id":"{TEMPLATE}","data":{{"character_string1":{{"value":"{label}"}},"thing2":{{"value":"{item}"}},"time3":{{"value":"{at}"}}}},"miniprogram_state":"formal","lang":"zh_CN"}}"#
         );

@@ -1,4 +1,6 @@
-//! One call to WeChat for a notification, written before the call.
+//! One call to WeChat for a notification that came to anything but a message taken.
+//!
+//! A call is written down before it is made: in the notification's own row, where one that succeeds stays.
 
 use sea_orm::entity::prelude::*;
 use serde::Serialize;
@@ -16,7 +18,7 @@ pub struct Model {
     pub number: i32,
     pub started_at: Timestamp,
     pub duration_ms: Option<i32>,
-    /// None while the call is under way, or when nobody lived to tell.
+    /// None while the call is under way.
     pub outcome: Option<Outcome>,
     pub errcode: Option<i64>,
     pub errmsg: Option<String>,

@@ -45,6 +45,11 @@ pub struct Model {
     pub replays: i32,
     /// When the first call was begun. A replay starts anew: WeChat then knows the message by another id.
     pub first_attempt_at: Option<Timestamp>,
+    /// When the latest call was begun. While it is under way, and when WeChat took the message, this row is all
+    /// that is kept of it: only what came to anything else has a row in `attempt`.
+    pub attempt_at: Option<Timestamp>,
+    /// How long the call took that WeChat took the message in, in milliseconds.
+    pub attempt_ms: Option<i32>,
     /// When a `pending` row may be claimed, or an `unsure` one must be decided.
     pub due_at: Timestamp,
     /// When a row that was not sent by then is given up.

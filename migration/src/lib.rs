@@ -23,6 +23,7 @@ mod m0022_bans;
 mod m0030_profile;
 mod m0031_consent_twins;
 mod m0032_fan_out;
+mod m0033_latest_attempt;
 mod m0040_webhooks;
 
 /// All changes, oldest first.
@@ -51,6 +52,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0030_profile::Migration),
             Box::new(m0031_consent_twins::Migration),
             Box::new(m0032_fan_out::Migration),
+            Box::new(m0033_latest_attempt::Migration),
             Box::new(m0040_webhooks::Migration),
         ]
     }

@@ -17,6 +17,7 @@ use crate::{
     clock::Stopwatch,
     context::Context,
     error::{Code, Error, FieldError},
+    revision,
 };
 
 const REQUEST_ID: &str = "X-Request-Id";
@@ -85,7 +86,7 @@ pub async fn handle<E: Endpoint>(next: Arc<E>, request: Request) -> Result<Respo
         principal: RefCell::new(None),
         limits: RefCell::default(),
     };
-    FACTS.scope(facts, answer(next, request, ctx)).await
+    FACTS.scope(facts, revision::once(answer(next, request, ctx))).await
 }
 
 async fn answer<E: Endpoint>(next: Arc<E>, request: Request, ctx: Option<Context>) -> Result<Response> {

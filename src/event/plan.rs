@@ -93,8 +93,10 @@ pub(super) async fn propose(
         .enumerate()
         .flat_map(|(from, one)| one.to.iter().map(move |to| Candidate::of(from, one, to)))
         .collect();
-    let recipients = candidates.iter().filter_map(|candidate| candidate.recipient.as_ref().ok());
-    let people = recipient::resolve(tx, recipients).await?;
+    let wanted = candidates
+        .iter()
+        .filter_map(|candidate| Some((candidate.recipient.as_ref().ok()?, candidate.applied.policy.app_id.as_str())));
+    let people = recipient::resolve(tx, wanted).await?;
 
     let mut plans: Vec<Plan> = events.iter().map(|_| Plan::default()).collect();
     let mut seen = HashMap::new();

@@ -10,6 +10,7 @@ use sea_orm::{
     QuerySelect, sea_query::LockType,
 };
 
+use super::attempts;
 use crate::{
     consent::{self, Granted, Want},
     context::Context,
@@ -78,8 +79,11 @@ pub async fn replay(ctx: &Context, id: NotificationId) -> Result<row::Model, Err
         delivered_at: Set(None),
         finished_at: Set(None),
         first_attempt_at: Set(None),
+        attempt_ms: Set(None),
         ..Default::default()
     };
+    // The row's place for a call that was taken is needed for the next one.
+    attempts::write(&tx, attempts::latest(&found).into_iter().collect()).await?;
     write(&tx, id, change).await?;
     let row = finish(tx, id).await?;
     ctx.wake.delivery.ring(&row.app_id);

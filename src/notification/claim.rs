@@ -1,7 +1,7 @@
-//! Claiming: due rows become `sending` under a lease, and their attempts are written as begun, in one
+//! Claiming: due rows become `sending` under a lease, and their calls are written down as begun, in one
 //! short transaction before any call.
 
-use entity::{NotificationId, Timestamp, attempt, notification as row, notification::State};
+use entity::{Timestamp, notification as row, notification::State};
 use sea_orm::{
     ActiveValue::Set,
     ColumnTrait, DatabaseTransaction, DbBackend, EntityTrait, ExprTrait, QueryFilter, QueryOrder, QuerySelect,
@@ -10,11 +10,7 @@ use sea_orm::{
 };
 use uuid::Uuid;
 
-use crate::{
-    context::Context,
-    database::rows::{padded, portions},
-    error::Error,
-};
+use crate::{context::Context, database::rows::padded, error::Error};
 
 /// The most rows of one claim; a larger backlog is claimed in turns.
 const BATCH: usize = 256;
@@ -85,6 +81,7 @@ pub fn born_claimed(row: &mut row::Model, lease: Lease, now: Timestamp) {
     row.lease_until = Some(lease.until);
     row.attempt_number = 1;
     row.first_attempt_at = Some(now);
+    row.attempt_at = Some(now);
 }
 
 /// The highest priority below this one of which anything waits.
@@ -139,11 +136,9 @@ WITH due AS MATERIALIZED (
 ), claimed AS (
     UPDATE notification n
     SET state = 'sending', lease_token = $6, lease_until = $7, attempt_number = n.attempt_number + 1,
-        first_attempt_at = COALESCE(n.first_attempt_at, $2)
+        first_attempt_at = COALESCE(n.first_attempt_at, $2), attempt_at = $2, attempt_ms = NULL
     FROM one WHERE n.id = one.id
     RETURNING n.*
-), started AS (
-    INSERT INTO attempt (notification_id, number, started_at) SELECT id, attempt_number, $2 FROM claimed
 )
 SELECT * FROM claimed";
 
@@ -196,6 +191,8 @@ async fn on_sqlite(ctx: &Context, look: Look<'_>) -> Result<Vec<row::Model>, Err
         row.lease_until = Some(look.lease.until);
         row.attempt_number += 1;
         row.first_attempt_at = row.first_attempt_at.or(Some(look.now));
+        row.attempt_at = Some(look.now);
+        row.attempt_ms = None;
     }
     Ok(due)
 }
@@ -229,28 +226,12 @@ async fn mark(tx: &DatabaseTransaction, due: &[row::Model], now: Timestamp, leas
             state: Set(State::Sending),
             lease_token: Set(Some(lease.token)),
             lease_until: Set(Some(lease.until)),
+            attempt_at: Set(Some(now)),
+            attempt_ms: Set(None),
             ..Default::default()
         })
         .filter(row::Column::Id.is_in(padded(due.iter().map(|row| row.id))))
         .exec(tx)
         .await?;
-    begin_attempts(tx, due.iter().map(|row| (row.id, row.attempt_number + 1)).collect(), now).await
-}
-
-/// Writes calls down as begun.
-pub async fn begin_attempts(
-    tx: &DatabaseTransaction,
-    calls: Vec<(NotificationId, i32)>,
-    now: Timestamp,
-) -> Result<(), Error> {
-    for portion in portions(calls, BATCH) {
-        let started = portion.into_iter().map(|(notification_id, number)| attempt::ActiveModel {
-            notification_id: Set(notification_id),
-            number: Set(number),
-            started_at: Set(now),
-            ..Default::default()
-        });
-        attempt::Entity::insert_many(started).exec_without_returning(tx).await?;
-    }
     Ok(())
 }

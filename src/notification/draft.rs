@@ -52,6 +52,8 @@ pub fn draft(of: Draft<'_>) -> notification::Model {
         attempts_used: 0,
         replays: 0,
         first_attempt_at: None,
+        attempt_at: None,
+        attempt_ms: None,
         due_at: of.due_at,
         expires_at: of.due_at + of.time_to_live,
         lease_token: None,
@@ -71,7 +73,7 @@ pub fn inserted(rows: Vec<notification::Model>) -> Vec<notification::ActiveModel
     let without_end = none(|row| row.reason.is_none() && row.detail.is_none() && row.finished_at.is_none());
     let insert = |row: notification::Model| {
         let mut row = row.into_active_model();
-        (row.message_id, row.sent_at, row.delivered_at) = (NotSet, NotSet, NotSet);
+        (row.message_id, row.sent_at, row.delivered_at, row.attempt_ms) = (NotSet, NotSet, NotSet, NotSet);
         if without_link {
             (row.url, row.miniprogram) = (NotSet, NotSet);
         }

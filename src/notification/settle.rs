@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use entity::{
-    IdentityId, NotificationId, Timestamp,
+    IdentityId, NotificationId, Timestamp, attempt,
     consent::Source,
     notification::{self as row, Credit, Reason, State},
     rule::NoCredit,
@@ -16,7 +16,10 @@ use sea_orm::{
     ActiveEnum, ActiveValue::Set, ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, QueryFilter,
 };
 
-use super::state::{Came, CreditEffect, Hold, Next, Pause, after_call};
+use super::{
+    attempts,
+    state::{Came, CreditEffect, Hold, Next, Pause, after_call},
+};
 use crate::{
     app_account, consent,
     context::Context,
@@ -44,7 +47,9 @@ pub async fn settle(ctx: &Context, settlements: &[&Settlement]) -> Result<Vec<Op
         .collect();
     let tx = ctx.db.begin().await?;
     let ours = write_rows(&tx, settlements, &nexts, now).await?;
-    write_attempts(&tx, settlements, &nexts, &ours).await?;
+    // Clocks of nodes differ a little, and the sweep may be another node's.
+    let in_time = now + ctx.config.delivery.request_timeout;
+    write_attempts(&tx, settlements, &nexts, &ours, in_time).await?;
     let mut results = Vec::with_capacity(settlements.len());
     let mut returned = Vec::new();
     let mut zeroed = Vec::new();
@@ -87,14 +92,19 @@ pub async fn settle(ctx: &Context, settlements: &[&Settlement]) -> Result<Vec<Op
     Ok(results)
 }
 
+/// A message that WeChat took: most of all there is to settle, so only what differs is bound.
+const WRITE_TAKEN: &str = "UPDATE notification SET
+    state = 'accepted', reason = NULL, attempts_used = attempts_used + 1, lease_until = NULL, lease_token = NULL,
+    sent_at = v_sent_at, message_id = v_message_id, attempt_ms = v_attempt_ms
+FROM v WHERE id = v_id AND lease_token = v_token AND state IN ('sending', 'unsure') RETURNING id";
+
 /// What is not told stays as it is. An unsure row keeps its lease token: its own late answer may still
 /// decide it.
-const WRITE_ROWS: &str = "UPDATE notification SET
+const WRITE_OTHERS: &str = "UPDATE notification SET
     state = v_state, reason = v_reason, due_at = v_due_at, attempts_used = v_attempts_used, lease_until = NULL,
     lease_token = CASE WHEN v_state = 'unsure' THEN lease_token END,
-    credit = COALESCE(v_credit, credit), sent_at = COALESCE(v_sent_at, sent_at),
-    message_id = CASE WHEN v_sent_at IS NULL THEN message_id ELSE v_message_id END,
-    detail = COALESCE(v_detail, detail), finished_at = COALESCE(v_finished_at, finished_at)
+    credit = COALESCE(v_credit, credit), detail = COALESCE(v_detail, detail),
+    finished_at = COALESCE(v_finished_at, finished_at)
 FROM v WHERE id = v_id AND lease_token = v_token AND state IN ('sending', 'unsure') RETURNING id";
 
 /// Gives the rows whose leases were still ours.
@@ -104,7 +114,8 @@ async fn write_rows(
     nexts: &[Next],
     now: Timestamp,
 ) -> Result<HashSet<NotificationId>, Error> {
-    let mut rows = Rows::of(&[
+    let mut taken = Rows::of(&["v_id", "v_token", "v_sent_at", "v_message_id", "v_attempt_ms"]);
+    let mut others = Rows::of(&[
         "v_id",
         "v_token",
         "v_state",
@@ -112,21 +123,25 @@ async fn write_rows(
         "v_due_at",
         "v_attempts_used",
         "v_credit",
-        "v_sent_at",
-        "v_message_id",
         "v_detail",
         "v_finished_at",
     ]);
-    for (Settlement { row, came, .. }, next) in settlements.iter().zip(nexts) {
-        let (sent_at, message_id) = match came {
-            Came::Accepted { message_id } => (Some(now), message_id.clone()),
-            _ => (None, None),
-        };
+    for (Settlement { row, came, duration_ms }, next) in settlements.iter().zip(nexts) {
+        if let Came::Accepted { message_id } = came {
+            taken.push([
+                row.id.into(),
+                row.lease_token.into(),
+                now.into(),
+                message_id.clone().into(),
+                (*duration_ms).into(),
+            ]);
+            continue;
+        }
         let detail = match came {
             Came::Refused { refusal, .. } if next.state == State::Failed => Some(refusal.to_string()),
             _ => None,
         };
-        rows.push([
+        others.push([
             row.id.into(),
             row.lease_token.into(),
             next.state.to_value().into(),
@@ -134,43 +149,49 @@ async fn write_rows(
             next.due_at.into(),
             next.attempts_used.into(),
             (next.credit != CreditEffect::Keep).then(|| Credit::Returned.to_value()).into(),
-            sent_at.into(),
-            message_id.into(),
             detail.into(),
             (next.state == State::Failed).then_some(now).into(),
         ]);
     }
-    let written = tx.query_all_raw(rows.statement(tx.get_database_backend(), WRITE_ROWS)).await?;
-    Ok(written.iter().map(|row| row.try_get("", "id")).collect::<Result<_, _>>()?)
+    let mut ours = HashSet::with_capacity(settlements.len());
+    for (rows, sql) in [(taken, WRITE_TAKEN), (others, WRITE_OTHERS)] {
+        if !rows.is_empty() {
+            for row in tx.query_all_raw(rows.statement(tx.get_database_backend(), sql)).await? {
+                ours.insert(row.try_get("", "id")?);
+            }
+        }
+    }
+    Ok(ours)
 }
 
-const WRITE_ATTEMPTS: &str = "UPDATE attempt SET
-    duration_ms = v_duration_ms, outcome = v_outcome, errcode = v_errcode, errmsg = v_errmsg, rid = v_rid
-FROM v WHERE notification_id = v_id AND number = v_number";
-
+/// A message that was taken needs no more than its row, unless the sweep may have told of its call first.
 /// WeChat's words are kept only while the lease is ours: they may name a person who was erased meanwhile.
 async fn write_attempts(
     tx: &DatabaseTransaction,
     settlements: &[&Settlement],
     nexts: &[Next],
     ours: &HashSet<NotificationId>,
+    in_time: Timestamp,
 ) -> Result<(), Error> {
-    let mut rows = Rows::of(&["v_id", "v_number", "v_duration_ms", "v_outcome", "v_errcode", "v_errmsg", "v_rid"]);
+    let mut attempts = Vec::new();
     for (Settlement { row, came, duration_ms }, next) in settlements.iter().zip(nexts) {
+        let (ours, accepted) = (ours.contains(&row.id), matches!(came, Came::Accepted { .. }));
+        if accepted && ours && row.lease_until.is_some_and(|until| in_time < until) {
+            continue;
+        }
         let refusal = came.refusal();
-        let accepted = matches!(came, Came::Accepted { .. });
-        rows.push([
-            row.id.into(),
-            row.attempt_number.into(),
-            (*duration_ms).into(),
-            next.outcome.to_value().into(),
-            refusal.map(|refusal| refusal.errcode).or(accepted.then_some(0)).into(),
-            (!accepted && ours.contains(&row.id)).then(|| words(came)).into(),
-            refusal.filter(|_| ours.contains(&row.id)).and_then(|refusal| refusal.rid.clone()).into(),
-        ]);
+        attempts.push(attempt::Model {
+            notification_id: row.id,
+            number: row.attempt_number,
+            started_at: row.attempt_at.unwrap_or(row.created_at),
+            duration_ms: Some(*duration_ms),
+            outcome: Some(next.outcome),
+            errcode: refusal.map(|refusal| refusal.errcode).or(accepted.then_some(0)),
+            errmsg: (!accepted && ours).then(|| words(came)),
+            rid: refusal.filter(|_| ours).and_then(|refusal| refusal.rid.clone()),
+        });
     }
-    tx.execute_raw(rows.statement(tx.get_database_backend(), WRITE_ATTEMPTS)).await?;
-    Ok(())
+    attempts::write(tx, attempts).await
 }
 
 /// These users take no more of these templates, so what waits to be sent does not go either.

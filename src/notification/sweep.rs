@@ -14,7 +14,10 @@ use sea_orm::{
     sea_query::{Expr, ExprTrait, LockBehavior, LockType},
 };
 
-use super::state::{at_unsure_deadline, is_recognised};
+use super::{
+    attempts,
+    state::{at_unsure_deadline, is_recognised},
+};
 use crate::{config::Kind, consent, context::Context, error::Error, webhook::outbox};
 
 /// Rows dealt with in one transaction.
@@ -94,7 +97,7 @@ async fn end_leases(ctx: &Context) -> Result<usize, Error> {
     let now = ctx.clock.now();
     let tx = ctx.db.begin().await?;
     let rows = locked(&tx, leases_over(now)).await?;
-    let mut unsure = Vec::new();
+    let (mut unknown, mut unsure) = (Vec::with_capacity(rows.len()), Vec::new());
     for row in &rows {
         let kind = ctx.app(&row.app_id).map(|app| app.kind);
         let again = kind == Some(Kind::ServiceAccount) && is_recognised(row, now);
@@ -106,19 +109,14 @@ async fn end_leases(ctx: &Context) -> Result<usize, Error> {
             unsure.push((row, State::Unsure, None));
         }
         update(&tx, row, change).await?;
-        attempt::Entity::update_many()
-            .set(attempt::ActiveModel {
-                outcome: Set(Some(Outcome::Unsure)),
-                errmsg: Set(Some("the lease ran out; nobody knows what came of the call".into())),
-                ..Default::default()
-            })
-            .filter(attempt::Column::NotificationId.eq(row.id))
-            .filter(attempt::Column::Number.eq(row.attempt_number))
-            .filter(attempt::Column::Outcome.is_null())
-            .exec(&tx)
-            .await?;
+        unknown.extend(attempts::latest(row).map(|attempt| attempt::Model {
+            outcome: Some(Outcome::Unsure),
+            errmsg: Some("the lease ran out; nobody knows what came of the call".into()),
+            ..attempt
+        }));
         tracing::warn!(notification.id = %row.id, "notification.lease_ran_out");
     }
+    attempts::write(&tx, unknown).await?;
     outbox::notifications(ctx, &tx, unsure.into_iter(), now).await?;
     tx.commit().await?;
     Ok(rows.len())

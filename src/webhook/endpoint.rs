@@ -240,7 +240,7 @@ async fn done(
     audit::record(&tx, Entry { actor, action, app_id: None, subject: None, detail }, ctx.clock.now()).await?;
     revision::raise(&tx, Of::Webhook).await?;
     tx.commit().await?;
-    revision::now(ctx).await?;
+    revision::look(ctx).await?;
     Ok(())
 }
 

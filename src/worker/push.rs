@@ -12,10 +12,11 @@ use crate::{
     context::Context,
     error::Error,
     notification::{
+        attempts::was_unsure,
         settle::Settlement,
         state::{Came, Hold, is_too_late_to_repeat},
     },
-    quota, receipt,
+    quota,
     wechat::{
         self, Verdict,
         subscribe_message::{FieldValue, SubscribeMessage},
@@ -76,7 +77,7 @@ async fn with_token(ctx: &Context, app: &App, row: &Model) -> Came {
 }
 
 async fn may_repeat(ctx: &Context, row: &Model) -> Result<bool, Error> {
-    Ok(!is_too_late_to_repeat(row, ctx.clock.now()) || !receipt::was_unsure(ctx.db.read(), row.id).await?)
+    Ok(!is_too_late_to_repeat(row, ctx.clock.now()) || !was_unsure(ctx.db.read(), row.id).await?)
 }
 
 async fn subscribe_message(

@@ -43,15 +43,19 @@ async fn each_kind_of_data_has_its_time(#[values(Kind::Sqlite, Kind::Postgres)] 
     world.rule(json!({ "no_credit": "wait", "ttl_seconds": 60 * 60 * 24 * 30 })).await;
     let (ann, bob) = (world.phone("ann").await, world.phone("bob").await);
     world.accept(&ann, "tap").await;
+    let busy = json!({ "path": "/cgi-bin/message/subscribe/send", "errcode": -1, "times": 1 });
+    world.wechat("/faults", busy).await;
     let told = world.event("1", ann.user_id.as_str()).await;
     let id = told.body["notifications"][0]["id"].as_str().expect("an id").to_owned();
-    world.drain().await;
-    world.advance(Duration::from_secs(1)).await;
+    for _ in 0..2 {
+        world.drain().await;
+        world.advance(Duration::from_secs(1)).await;
+    }
     world.until(&id, "delivered").await;
     world.event("2", ann.user_id.as_str()).await;
     world.call(Method::POST, "/v1/logout", Some(&bob.access_token), None).await;
 
-    // One delivered with its attempt and receipt, one that waits; the key of the harness is in the audit log.
+    // One delivered with its attempt that failed and its receipt, one that waits; the key of the harness is in the audit log.
     let all = rows(&world).await;
     assert_eq!((all[0], all[1], all[2], all[3], all[5], all[6]), (2, 1, 1, 2, 2, 1));
     assert!(all[4] >= 1);

@@ -12,7 +12,7 @@ pub enum Store {
 }
 
 impl Store {
-    /// Connects and makes the two tables.
+    /// Connects and makes the tables.
     pub async fn open(url: &str) -> Result<Self> {
         match url.strip_prefix("sqlite://") {
             Some(file) => Ok(Self::Sqlite(sqlite::Sqlite::open(file.split('?').next().unwrap_or(file))?)),

@@ -157,7 +157,8 @@ async fn without_notified(
     references: Vec<String>,
 ) -> Result<Vec<String>, Error> {
     let parsed: Vec<_> = references.iter().map(|reference| Recipient::parse(reference).ok()).collect();
-    let people = recipient::resolve(tx, parsed.iter().flatten()).await?;
+    let people =
+        recipient::resolve(tx, parsed.iter().flatten().map(|recipient| (recipient, fan_out.app_id.as_str()))).await?;
     let identity_of = |recipient: &Recipient| {
         let of_app = people.get(recipient)?.identities.iter().rfind(|identity| identity.app_id == fan_out.app_id)?;
         Some(of_app.id)

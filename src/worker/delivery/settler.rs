@@ -1,4 +1,5 @@
-//! Settles the answers as they come, in groups and without a timer.
+//! Settles the answers as they come, in groups. The answer of the only call is settled at once; while others are
+//! under way it waits a moment for theirs, after the message itself has long been sent.
 
 use std::{collections::HashSet, time::Duration};
 
@@ -17,6 +18,8 @@ use crate::{
 
 /// Answers settled in one transaction at most.
 const BATCH: usize = 256;
+/// How long answers are gathered while more calls are under way.
+const GATHER: Duration = Duration::from_millis(2);
 /// Pause before a settle is tried again when the database is away.
 const AGAIN: Duration = Duration::from_millis(200);
 
@@ -28,10 +31,19 @@ pub(super) struct Answer {
     pub ticket: Option<Ticket>,
 }
 
-/// Settles what waits, in one transaction: a single answer is settled at once.
+/// Settles what waits, in one transaction.
 pub(super) async fn settle_all(ctx: Context, mut waiting: mpsc::UnboundedReceiver<Answer>) {
     let mut batch = Vec::with_capacity(BATCH);
+    let lanes = lanes(&ctx);
     while waiting.recv_many(&mut batch, BATCH).await > 0 {
+        if lanes.in_flight() > batch.len() && batch.len() < BATCH {
+            tokio::time::sleep(GATHER).await;
+            while batch.len() < BATCH
+                && let Ok(answer) = waiting.try_recv()
+            {
+                batch.push(answer);
+            }
+        }
         while let Err(error) = settle_batch(&ctx, &batch).await {
             tracing::error!(%error, messages = batch.len(), "delivery.settle_failed");
             let now = ctx.clock.now();

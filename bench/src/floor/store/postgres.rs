@@ -12,13 +12,28 @@ const CONNECTIONS: usize = 16;
 const TABLES: &str = "
     CREATE TABLE IF NOT EXISTS identity (openid text PRIMARY KEY, session_key text NOT NULL, logged_in_at bigint NOT NULL);
     CREATE TABLE IF NOT EXISTS message (label text PRIMARY KEY, openid text NOT NULL, item text NOT NULL,
-        at text NOT NULL, sent_at bigint)";
+        at text NOT NULL, sent_at bigint);
+    CREATE TABLE IF NOT EXISTS event (id text PRIMARY KEY, body text NOT NULL, accepted_at bigint NOT NULL);
+    CREATE TABLE IF NOT EXISTS credit (openid text PRIMARY KEY, credits bigint NOT NULL);
+    CREATE TABLE IF NOT EXISTS ledger (label text PRIMARY KEY, openid text NOT NULL, delta bigint NOT NULL,
+        at bigint NOT NULL)";
 /// A new table has no statistics: without this the first updates read all of it.
 const SETTINGS: &str = "SET enable_seqscan = off";
 const UPSERT: &str = "INSERT INTO identity VALUES ($1, $2, $3)
     ON CONFLICT (openid) DO UPDATE SET session_key = excluded.session_key, logged_in_at = excluded.logged_in_at";
-const INSERT: &str = "INSERT INTO message (label, openid, item, at)
-    SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[]) ON CONFLICT DO NOTHING";
+/// All that an accepted event leaves behind, in one statement.
+const INSERT: &str = "WITH told AS MATERIALIZED (
+        SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[])
+            AS t(label, openid, item, at, body)
+    ), events AS (
+        INSERT INTO event SELECT label, body, $6 FROM told ON CONFLICT DO NOTHING
+    ), credits AS (
+        INSERT INTO credit SELECT openid, -count(*) FROM told GROUP BY openid
+            ON CONFLICT (openid) DO UPDATE SET credits = credit.credits + excluded.credits
+    ), entries AS (
+        INSERT INTO ledger SELECT label, openid, -1, $6 FROM told ON CONFLICT DO NOTHING
+    )
+    INSERT INTO message (label, openid, item, at) SELECT label, openid, item, at FROM told ON CONFLICT DO NOTHING";
 const MARK: &str = "UPDATE message SET sent_at = $2 WHERE label = ANY($1::text[])";
 const UNSENT: &str = "SELECT label, openid, item, at FROM message WHERE sent_at IS NULL";
 
@@ -73,8 +88,9 @@ impl Postgres {
         let column = |of: fn(&Message) -> &str| messages.iter().map(of).collect::<Vec<_>>();
         let (labels, openids) = (column(|message| &message.label), column(|message| &message.openid));
         let (items, times) = (column(|message| &message.item), column(|message| &message.at));
+        let bodies = column(|message| &message.event);
         self.with(async |c| {
-            c.client.execute(&c.insert, &[&labels, &openids, &items, &times]).await?;
+            c.client.execute(&c.insert, &[&labels, &openids, &items, &times, &bodies, &now()]).await?;
             Ok(())
         })
         .await
@@ -91,9 +107,8 @@ impl Postgres {
     pub async fn unsent(&self) -> Result<Vec<Message>> {
         let rows = self.with(async |c| Ok(c.client.query(UNSENT, &[]).await?)).await?;
         let read = |row: &tokio_postgres::Row| {
-            let message =
-                Message { label: row.try_get(0)?, openid: row.try_get(1)?, item: row.try_get(2)?, at: row.try_get(3)? };
-            Ok(message)
+            let (label, openid, item) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+            Ok(Message { label, openid, item, at: row.try_get(3)?, event: String::new() })
         };
         rows.iter().map(read).collect()
     }

@@ -13,10 +13,17 @@ const SETTINGS: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;";
 const TABLES: &str = "
     CREATE TABLE IF NOT EXISTS identity (openid text PRIMARY KEY, session_key text NOT NULL, logged_in_at integer NOT NULL);
     CREATE TABLE IF NOT EXISTS message (label text PRIMARY KEY, openid text NOT NULL, item text NOT NULL,
-        at text NOT NULL, sent_at integer)";
+        at text NOT NULL, sent_at integer);
+    CREATE TABLE IF NOT EXISTS event (id text PRIMARY KEY, body text NOT NULL, accepted_at integer NOT NULL);
+    CREATE TABLE IF NOT EXISTS credit (openid text PRIMARY KEY, credits integer NOT NULL);
+    CREATE TABLE IF NOT EXISTS ledger (label text PRIMARY KEY, openid text NOT NULL, delta integer NOT NULL,
+        at integer NOT NULL)";
 const UPSERT: &str = "INSERT INTO identity VALUES (?1, ?2, ?3)
     ON CONFLICT (openid) DO UPDATE SET session_key = excluded.session_key, logged_in_at = excluded.logged_in_at";
 const INSERT: &str = "INSERT INTO message (label, openid, item, at) VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING";
+const EVENT: &str = "INSERT INTO event VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING";
+const CREDIT: &str = "INSERT INTO credit VALUES (?1, -1) ON CONFLICT (openid) DO UPDATE SET credits = credits - 1";
+const ENTRY: &str = "INSERT INTO ledger VALUES (?1, ?2, -1, ?3) ON CONFLICT DO NOTHING";
 const MARK: &str = "UPDATE message SET sent_at = ?2 WHERE label = ?1";
 const UNSENT: &str = "SELECT label, openid, item, at FROM message WHERE sent_at IS NULL";
 
@@ -58,9 +65,15 @@ impl Sqlite {
         self.with(move |connection| {
             let together = connection.transaction()?;
             {
-                let mut statement = together.prepare_cached(INSERT)?;
-                for Message { label, openid, item, at } in &messages {
-                    statement.execute(params![label, openid, item, at])?;
+                let mut insert = together.prepare_cached(INSERT)?;
+                let mut tell = together.prepare_cached(EVENT)?;
+                let mut spend = together.prepare_cached(CREDIT)?;
+                let mut enter = together.prepare_cached(ENTRY)?;
+                for Message { label, openid, item, at, event } in &messages {
+                    tell.execute(params![label, event, now()])?;
+                    spend.execute(params![openid])?;
+                    enter.execute(params![label, openid, now()])?;
+                    insert.execute(params![label, openid, item, at])?;
                 }
             }
             together.commit()
@@ -86,7 +99,8 @@ impl Sqlite {
         self.with(|connection| {
             let mut statement = connection.prepare(UNSENT)?;
             let read = |row: &rusqlite::Row<'_>| {
-                Ok(Message { label: row.get(0)?, openid: row.get(1)?, item: row.get(2)?, at: row.get(3)? })
+                let (label, openid, item) = (row.get(0)?, row.get(1)?, row.get(2)?);
+                Ok(Message { label, openid, item, at: row.get(3)?, event: String::new() })
             };
             statement.query_map([], read)?.collect()
         })
