@@ -4,7 +4,7 @@
 //! | file | who |
 //! | --- | --- |
 //! | `login.rs` `me.rs` `me_data.rs` `user_data.rs` | Mini Program front ends |
-//! | `events.rs` `notifications.rs` `rules.rs` | business systems |
+//! | `events.rs` `notifications.rs` `rules.rs` `webhooks.rs` | business systems |
 //! | `apps.rs` `templates.rs` `callback_log.rs` `rids.rs` `users.rs` | operators and integrators |
 //! | `keys.rs` `audit.rs` | operators |
 //! | `callback.rs` | WeChat |
@@ -37,6 +37,7 @@ mod templates;
 mod time;
 mod user_data;
 mod users;
+mod webhooks;
 mod wechat_errors;
 mod wellknown;
 
@@ -62,6 +63,8 @@ enum Tag {
     Apps,
     /// People, in all apps.
     Users,
+    /// What business systems are told, and where.
+    Webhooks,
     /// API keys of business systems.
     Keys,
     /// What was done, and by whom.
@@ -78,6 +81,7 @@ type Business = (
     events::EventsApi,
     notifications::NotificationsApi,
     rules::RulesApi,
+    webhooks::WebhooksApi,
     users::UsersApi,
     wechat_errors::WeChatErrorsApi,
 );
@@ -99,6 +103,7 @@ fn service() -> Service {
         events::EventsApi,
         notifications::NotificationsApi,
         rules::RulesApi,
+        webhooks::WebhooksApi,
         users::UsersApi,
         wechat_errors::WeChatErrorsApi,
     );

@@ -13,9 +13,12 @@ pub const WECHAT: &str = "wechat";
 /// Who acts at the command line of the server.
 pub const COMMAND_LINE: &str = "command line";
 
+/// Who acts when Magpie itself decides.
+pub const MAGPIE: &str = "magpie";
+
 /// Something that was done.
 pub struct Entry<'a> {
-    /// [`WECHAT`], [`COMMAND_LINE`], or the id of a key or a user.
+    /// [`WECHAT`], [`COMMAND_LINE`], [`MAGPIE`], or the id of a key or a user.
     pub actor: &'a str,
     /// [`ACTIONS`]
     pub action: &'a str,
@@ -26,7 +29,7 @@ pub struct Entry<'a> {
 }
 
 /// Everything that is written down.
-pub const ACTIONS: [&str; 11] = [
+pub const ACTIONS: [&str; 16] = [
     "user.erased",
     "user.data_revoked",
     "user.exported",
@@ -38,6 +41,11 @@ pub const ACTIONS: [&str; 11] = [
     "app.resumed",
     "signing_key.rotated",
     "master_key.rotated",
+    "webhook.created",
+    "webhook.changed",
+    "webhook.deleted",
+    "webhook.secret_rotated",
+    "webhook.disabled",
 ];
 
 /// Writes an entry, in the transaction of what was done.

@@ -3,6 +3,7 @@
 
 mod app;
 mod check;
+mod webhooks;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -14,6 +15,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer, de};
 
 pub use app::{App, CallbackMode, Kind, MiniProgramState};
+pub use webhooks::Webhooks;
 
 use crate::secret::MasterKeys;
 
@@ -49,6 +51,7 @@ pub struct Config {
     pub apps: Vec<App>,
     pub delivery: Delivery,
     pub session: Session,
+    pub webhooks: Webhooks,
     pub limits: Limits,
     pub retention: Retention,
 }
@@ -130,6 +133,8 @@ pub struct Retention {
     pub sessions: Duration,
     #[serde(deserialize_with = "duration")]
     pub audit: Duration,
+    #[serde(deserialize_with = "duration")]
+    pub webhook_deliveries: Duration,
 }
 
 #[derive(Debug, Deserialize)]

@@ -45,9 +45,11 @@ pub struct Wake {
     pub callbacks: Notify,
     /// An event is for many people.
     pub fan_out: Notify,
+    /// Something is to be told to an endpoint; rung with the endpoint's id.
+    pub webhooks: Bell,
 }
 
-/// A bell that remembers for which apps it was rung.
+/// A bell that remembers for which apps (or endpoints) it was rung.
 #[derive(Default)]
 pub struct Bell {
     rung: Mutex<Rung>,

@@ -18,6 +18,8 @@ use secrecy::ExposeSecret;
 
 use crate::config::Config;
 
+pub use neighbours::Word;
+
 /// How long a request waits for a free connection before it is answered with "try again".
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 /// A connection that was idle for longer is tried before it is used.

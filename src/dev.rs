@@ -124,6 +124,7 @@ fn configuration(options: &Options, keys: &DevKeys, sandbox_url: &str, app_secre
     format!(
         "listen = {:?}\npublic_url = {:?}\ndatabase_url = {:?}\nmaster_key = {:?}\n\
          [wechat]\nbase_url = {sandbox_url:?}\n\
+         [webhooks]\nallow_http = true\nallowed_networks = [\"127.0.0.0/8\", \"::1/128\"]\n\
          [[apps]]\napp_id = {DEMO_APP_ID:?}\nname = \"Demo\"\nkind = \"mini_program\"\nsecret = {app_secret:?}\n\
          callback_token = {:?}\ncallback_mode = \"plain\"\n",
         options.listen.to_string(),

@@ -43,6 +43,7 @@ use crate::{
     revision::{self, Revisions},
     rule,
     secret::sha256,
+    webhook::outbox,
 };
 
 /// How often an acceptance is tried again when another node takes the same event at the same moment.
@@ -237,7 +238,7 @@ async fn try_accept(
     }
     unreached::remember(&tx, fresh.iter().zip(&planned.plans).map(|((id, _), plan)| (*id, &*plan.outcomes))).await?;
     let crowds = fan_out::store(&tx, &applied, &fresh, now).await?;
-    insert_notifications(&tx, &mut planned).await?;
+    insert_notifications(ctx, &tx, &mut planned, now).await?;
     tx.commit().await?;
     if !crowds.is_empty() {
         ctx.wake.fan_out.notify_one();
@@ -281,12 +282,24 @@ async fn insert_events(tx: &DatabaseTransaction, mut events: Vec<row::Model>) ->
     Ok(true)
 }
 
-async fn insert_notifications(tx: &DatabaseTransaction, planned: &mut plan::Planned) -> Result<(), Error> {
+async fn insert_notifications(
+    ctx: &Context,
+    tx: &DatabaseTransaction,
+    planned: &mut plan::Planned,
+    now: Timestamp,
+) -> Result<(), Error> {
     let rows = planned.plans.iter_mut().flat_map(|plan| std::mem::take(&mut plan.notifications)).collect();
-    insert_rows(tx, rows).await
+    insert_rows(ctx, tx, rows, now).await
 }
 
-async fn insert_rows(tx: &DatabaseTransaction, rows: Vec<notification::Model>) -> Result<(), Error> {
+async fn insert_rows(
+    ctx: &Context,
+    tx: &DatabaseTransaction,
+    rows: Vec<notification::Model>,
+    now: Timestamp,
+) -> Result<(), Error> {
+    // Some fail as they come to be.
+    outbox::notifications(ctx, tx, rows.iter().map(|row| (row, row.state, row.reason)), now).await?;
     for portion in portions(rows, NOTIFICATIONS_A_STATEMENT) {
         notification::Entity::insert_many(inserted(portion)).exec_without_returning(tx).await?;
     }

@@ -14,7 +14,9 @@ use entity::{
     IdentityId, Timestamp, callback as callback_row, identity,
     notification::{self, Reason, State},
 };
-use sea_orm::{ActiveValue::Set, ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+use sea_orm::{
+    ActiveValue::Set, ColumnTrait, Condition, DatabaseTransaction, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
+};
 use uuid::Uuid;
 
 use crate::{
@@ -24,6 +26,7 @@ use crate::{
     context::Context,
     error::Error,
     user::{self, NewIdentity},
+    webhook::outbox,
     wechat::{Verdict, follower::Follower},
 };
 
@@ -103,7 +106,7 @@ async fn process(ctx: &Context, stored: &callback_row::Model, news: Option<News>
         if news.follows {
             follow(ctx, &tx, (&stored.app_id, openid), news.unionid.as_deref(), now).await?;
         } else {
-            leave(&tx, (&stored.app_id, openid), now).await?;
+            leave(ctx, &tx, (&stored.app_id, openid), now).await?;
         }
     }
     tx.commit().await?;
@@ -121,7 +124,7 @@ async fn follow(
     let known = identity::Entity::of_app(app_id, [openid.to_owned()]).one(tx).await?;
     if known.is_none() {
         let new = NewIdentity { id: IdentityId(Uuid::now_v7()), app_id, openid, unionid, session_key: None };
-        if let Some((identity, _)) = user::add_identity(tx, new, now).await? {
+        if let Some((identity, _)) = user::add_identity(ctx, tx, new, now).await? {
             tracing::info!(app.id = app_id, user.id = %identity.user_id, "follower.came");
             return Ok(());
         }
@@ -140,10 +143,19 @@ async fn follow(
 }
 
 /// What was still to be sent cannot arrive any more.
-async fn leave(tx: &DatabaseTransaction, (app_id, openid): (&str, &str), now: Timestamp) -> Result<(), Error> {
+async fn leave(
+    ctx: &Context,
+    tx: &DatabaseTransaction,
+    (app_id, openid): (&str, &str),
+    now: Timestamp,
+) -> Result<(), Error> {
     let Some(known) = identity::Entity::of_app(app_id, [openid.to_owned()]).one(tx).await? else { return Ok(()) };
     let left = identity::ActiveModel { unfollowed_at: Set(Some(now)), ..Default::default() };
     identity::Entity::update_many().set(left).filter(identity::Column::Id.eq(known.id)).exec(tx).await?;
+    let theirs = Condition::all()
+        .add(notification::Column::IdentityId.eq(known.id))
+        .add(notification::Column::State.is_in([State::Waiting, State::Pending]));
+    outbox::all_of(ctx, tx, theirs.clone(), (State::Failed, Reason::NotFollowing), now).await?;
     // A service account's messages hold no credit that could be given back.
     notification::Entity::update_many()
         .set(notification::ActiveModel {
@@ -152,8 +164,7 @@ async fn leave(tx: &DatabaseTransaction, (app_id, openid): (&str, &str), now: Ti
             finished_at: Set(Some(now)),
             ..Default::default()
         })
-        .filter(notification::Column::IdentityId.eq(known.id))
-        .filter(notification::Column::State.is_in([State::Waiting, State::Pending]))
+        .filter(theirs)
         .exec(tx)
         .await?;
     tracing::info!(app.id = app_id, user.id = %known.user_id, "follower.left");

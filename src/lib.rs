@@ -18,6 +18,7 @@
 //! | fan-out | an event on its way to more people than one transaction takes | [`event::fan_out`] |
 //! | notification, attempt | one message for one identity, the row is the job; one call for it | [`notification`] |
 //! | callback, receipt | anything WeChat posts; its word on what became of a message | [`callback`], [`receipt`] |
+//! | webhook, delivery | an endpoint of a business system; one message to it, the row is the job | [`webhook`] |
 //! | API key | who a business system is and what it may do; or it signs its requests | [`api_key`], [`signed_request`] |
 //! | signing key, sealing key | signs access tokens; proves the master keys right; new master keys | [`signing_key`], [`sealing_key`], [`master_key`] |
 //! | audit entry | what was done, by whom; how long anything is kept | [`audit`], [`retention`] |
@@ -32,6 +33,7 @@
 //! deliver  bell or period ─▶ worker: claim under a lease ─▶ push ─▶ settle: state, credit and attempt in one commit
 //! receipt  WeChat ─▶ api ─▶ callback stored ─▶ "success" … worker ─▶ receipt ─▶ delivered or failed
 //! sweep    worker: a lease that ran out ─▶ unsure ─▶ at its deadline what the rule says; too late to send ─▶ expired
+//! tell     what becomes of a notification or a person ─▶ webhook: a row in the same commit ─▶ worker: signed POST
 //! ```
 //!
 //! From a route to a row it is two hops: a handler of [`api`] reads the request and calls one use-case, a
@@ -52,7 +54,7 @@
 //!             ─▶ the crate entity
 //! ```
 //!
-//! poem is named only in [`api`] and [`app`], reqwest only in [`wechat`], SQL only in product files, [`database`]
+//! poem is named only in [`api`] and [`app`], reqwest only in [`wechat`] and `webhook/call.rs`, SQL only in product files, [`database`]
 //! and `entity`; the current time comes from [`clock`] alone. `tests/it/house.rs` and the lints hold all of this.
 
 pub mod access_token;
@@ -96,6 +98,7 @@ pub mod telemetry;
 pub mod template;
 pub mod user;
 pub mod user_data;
+pub mod webhook;
 pub mod wechat;
 pub mod wechat_problem;
 pub mod worker;

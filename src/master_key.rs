@@ -11,7 +11,7 @@
 
 use std::{fmt, time::Duration};
 
-use entity::{api_key, identity, sealing_key, signing_key as signing_rows, user};
+use entity::{api_key, identity, sealing_key, signing_key as signing_rows, user, webhook};
 use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 use serde_json::json;
 
@@ -24,6 +24,7 @@ use crate::{
     signing_key,
     user::session_key_context,
     user_data::phone,
+    webhook::signature::secret_context,
 };
 
 /// Rows of one read; each is written by itself.
@@ -40,14 +41,15 @@ pub struct Resealed {
     pub phone_numbers: u64,
     pub signing_secrets: u64,
     pub signing_keys: u64,
+    pub webhook_secrets: u64,
 }
 
 impl fmt::Display for Resealed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} session keys, {} phone numbers, {} signing secrets, {} signing keys",
-            self.session_keys, self.phone_numbers, self.signing_secrets, self.signing_keys
+            "{} session keys, {} phone numbers, {} signing secrets, {} signing keys, {} webhook secrets",
+            self.session_keys, self.phone_numbers, self.signing_secrets, self.signing_keys, self.webhook_secrets
         )
     }
 }
@@ -63,11 +65,13 @@ pub async fn rotate(ctx: &Context, actor: &str) -> Result<Resealed, Error> {
             phone_numbers: phone_numbers(ctx).await?,
             signing_secrets: signing_secrets(ctx).await?,
             signing_keys: signing_keys(ctx).await?,
+            webhook_secrets: webhook_secrets(ctx).await?,
         };
         done.session_keys += pass.session_keys;
         done.phone_numbers += pass.phone_numbers;
         done.signing_secrets += pass.signing_secrets;
         done.signing_keys += pass.signing_keys;
+        done.webhook_secrets += pass.webhook_secrets;
         over = pass == Resealed::default();
         if over {
             break;
@@ -82,6 +86,7 @@ pub async fn rotate(ctx: &Context, actor: &str) -> Result<Resealed, Error> {
     let detail = json!({
         "session_keys": done.session_keys, "phone_numbers": done.phone_numbers,
         "signing_secrets": done.signing_secrets, "signing_keys": done.signing_keys,
+        "webhook_secrets": done.webhook_secrets,
     });
     let entry = Entry { actor, action: "master_key.rotated", app_id: None, subject: None, detail };
     audit::record(ctx.db.write(), entry, ctx.clock.now()).await?;
@@ -172,6 +177,27 @@ async fn signing_keys(ctx: &Context) -> Result<u64, Error> {
         let change = signing_rows::ActiveModel { private_key: Set(new), ..Default::default() };
         let of = signing_rows::Entity::update_many().set(change).filter(signing_rows::Column::Kid.eq(row.kid));
         done += of.exec(ctx.db.write()).await?.rows_affected;
+    }
+    Ok(done)
+}
+
+/// The present secret of an endpoint and the one before.
+async fn webhook_secrets(ctx: &Context) -> Result<u64, Error> {
+    use webhook::Column::{Id, PreviousSecret, Secret};
+    let mut done = 0;
+    for row in webhook::Entity::find().all(ctx.db.read()).await? {
+        let context = secret_context(row.id);
+        if let Some(new) = anew(ctx, &context, &row.secret)? {
+            let change = webhook::ActiveModel { secret: Set(new), ..Default::default() };
+            let of = webhook::Entity::update_many().set(change).filter(Id.eq(row.id)).filter(Secret.eq(row.secret));
+            done += of.exec(ctx.db.write()).await?.rows_affected;
+        }
+        let Some(old) = row.previous_secret else { continue };
+        if let Some(new) = anew(ctx, &context, &old)? {
+            let change = webhook::ActiveModel { previous_secret: Set(Some(new)), ..Default::default() };
+            let of = webhook::Entity::update_many().set(change).filter(Id.eq(row.id)).filter(PreviousSecret.eq(old));
+            done += of.exec(ctx.db.write()).await?.rows_affected;
+        }
     }
     Ok(done)
 }

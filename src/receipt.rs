@@ -22,6 +22,7 @@ use crate::{
     database::rows::padded,
     error::Error,
     notification::{attempts::was_unsure, state::takes_receipt},
+    webhook::outbox,
 };
 
 /// Candidates looked at for a receipt that names no message.
@@ -32,7 +33,7 @@ const MOST_HELD: u64 = 500;
 const HELD_FOR: std::time::Duration = std::time::Duration::from_hours(24);
 
 /// Stores a receipt, unless the same one is here already, and applies it if its message can be told.
-pub async fn take(tx: &DatabaseTransaction, receipt: row::Model) -> Result<(), Error> {
+pub async fn take(ctx: &Context, tx: &DatabaseTransaction, receipt: row::Model) -> Result<(), Error> {
     let now = receipt.received_at;
     let inserted = row::Entity::insert(receipt.clone().into_active_model())
         .on_conflict(OnConflict::column(row::Column::Id).do_nothing().to_owned())
@@ -42,12 +43,13 @@ pub async fn take(tx: &DatabaseTransaction, receipt: row::Model) -> Result<(), E
     if matches!(inserted, TryInsertResult::Inserted(count) if count > 0) {
         app_account::receipt_came(tx, &receipt.app_id, now).await?;
     }
-    apply(tx, &receipt, now).await?;
+    apply(ctx, tx, &receipt, now).await?;
     Ok(())
 }
 
 /// Tries the held receipts of these openids again: their candidates may have settled.
 pub async fn match_held_of<'a>(
+    ctx: &Context,
     tx: &DatabaseTransaction,
     settled: impl Iterator<Item = (&'a str, &'a str)>,
     now: Timestamp,
@@ -61,7 +63,7 @@ pub async fn match_held_of<'a>(
     let of =
         Condition::all().add(row::Column::AppId.is_in(padded(apps))).add(row::Column::Openid.is_in(padded(openids)));
     for receipt in held(tx, of, now, MOST_HELD).await? {
-        apply(tx, &receipt, now).await?;
+        apply(ctx, tx, &receipt, now).await?;
     }
     Ok(())
 }
@@ -75,7 +77,7 @@ pub async fn match_held(ctx: &Context) -> Result<usize, Error> {
     let tx = ctx.db.begin().await?;
     let mut matched = 0;
     for receipt in held(&tx, Condition::all(), now, MOST_HELD).await? {
-        matched += usize::from(apply(&tx, &receipt, now).await?);
+        matched += usize::from(apply(ctx, &tx, &receipt, now).await?);
     }
     tx.commit().await?;
     Ok(matched)
@@ -94,7 +96,7 @@ async fn held(db: &impl ConnectionTrait, of: Condition, now: Timestamp, most: u6
 }
 
 /// Whether the receipt found its message.
-async fn apply(tx: &DatabaseTransaction, receipt: &row::Model, now: Timestamp) -> Result<bool, Error> {
+async fn apply(ctx: &Context, tx: &DatabaseTransaction, receipt: &row::Model, now: Timestamp) -> Result<bool, Error> {
     let Some(message) = find(tx, receipt).await? else { return Ok(false) };
     row::Entity::update_many()
         .col_expr(row::Column::NotificationId, Expr::value(message.id))
@@ -103,7 +105,7 @@ async fn apply(tx: &DatabaseTransaction, receipt: &row::Model, now: Timestamp) -
         .await?;
     let was_unsure = message.state == State::Pending && was_unsure(tx, message.id).await?;
     if takes_receipt(message.state, message.reason, was_unsure) {
-        write(tx, &message, receipt, now).await?;
+        write(ctx, tx, &message, receipt, now).await?;
     }
     Ok(true)
 }
@@ -156,6 +158,7 @@ fn reason_of(status: &str) -> Reason {
 }
 
 async fn write(
+    ctx: &Context,
     tx: &DatabaseTransaction,
     message: &notification::Model,
     receipt: &row::Model,
@@ -170,14 +173,14 @@ async fn write(
     if message.message_id.is_none() {
         change.message_id = Set(receipt.message_id.clone());
     }
+    let (state, reason) =
+        if delivered { (State::Delivered, None) } else { (State::Failed, Some(reason_of(&receipt.status))) };
+    change.state = Set(state);
+    change.reason = Set(reason);
     if delivered {
-        change.state = Set(State::Delivered);
-        change.reason = Set(None);
         change.detail = Set(None);
         change.delivered_at = Set(Some(receipt.received_at));
     } else {
-        change.state = Set(State::Failed);
-        change.reason = Set(Some(reason_of(&receipt.status)));
         // A service account's receipt has no code.
         change.detail = Set(Some(match receipt.errcode {
             0 => receipt.status.clone(),
@@ -185,12 +188,15 @@ async fn write(
         }));
     }
     // The state may have changed since it was read; what is settled stays settled.
-    notification::Entity::update_many()
+    let written = notification::Entity::update_many()
         .set(change)
         .filter(notification::Column::Id.eq(message.id))
         .filter(notification::Column::State.eq(message.state))
         .exec(tx)
         .await?;
+    if written.rows_affected > 0 {
+        outbox::notifications(ctx, tx, std::iter::once((message, state, reason)), now).await?;
+    }
     tracing::info!(
         notification.id = %message.id, app.id = %receipt.app_id, delivered, receipt.errcode, "notification.receipt"
     );

@@ -7,6 +7,7 @@
 //! | event | none of its notifications is left | its id: a repeat counts as new; whom it was still to reach |
 //! | callback | it is processed | receipts that nobody could match |
 //! | session, audit entry | it has ended; it is old | – |
+//! | delivery to a webhook | it has ended, or waits for an endpoint that is switched off or gone | – |
 //! | signed request, signing key | a repeat or a token of it can no longer come | – |
 //!
 //! Rows are walked in the order of their ids, which is the order of time, up to the first that is too
@@ -15,9 +16,10 @@
 use std::time::Duration;
 
 use entity::{
-    CallbackId, EventId, NotificationId, SessionId, Timestamp, attempt, audit, callback, event, event_name,
+    CallbackId, EventId, NotificationId, SessionId, Timestamp, WebhookDeliveryId, attempt, audit, callback, event,
+    event_name,
     notification::{self, State},
-    receipt, session,
+    receipt, session, webhook_delivery,
 };
 use sea_orm::{
     ColumnTrait, Condition, ConnectionTrait, DatabaseTransaction, DbBackend, EntityTrait, ExprTrait, QueryFilter,
@@ -49,6 +51,9 @@ pub async fn clear(ctx: &Context) -> Result<u64, Error> {
     if let Some(before) = before(config.audit) {
         let old = audit::Entity::delete_many().filter(audit::Column::At.lt(before));
         gone += old.exec(ctx.db.write()).await?.rows_affected;
+    }
+    if let Some(before) = before(config.webhook_deliveries) {
+        gone += webhook_deliveries(ctx, before).await?;
     }
     gone += signed_request::forget(ctx, now - signed_request::KEPT_FOR).await?;
     gone += signing_key::forget(ctx).await?;
@@ -130,6 +135,19 @@ async fn sessions(ctx: &Context, before: Timestamp) -> Result<u64, Error> {
         let ended = session::Entity::delete_many()
             .filter(Column::Id.is_in(old))
             .filter(Column::RevokedAt.lt(before).or(Column::ExpiresAt.lt(before)));
+        gone += ended.exec(ctx.db.write()).await?.rows_affected;
+    }
+    Ok(gone)
+}
+
+async fn webhook_deliveries(ctx: &Context, before: Timestamp) -> Result<u64, Error> {
+    use webhook_delivery::Column;
+    let (mut walk, mut gone) = (Walk::<WebhookDeliveryId>::new(before), 0);
+    while let Some(old) = walk.next::<webhook_delivery::Entity>(ctx, (Column::Id, Column::CreatedAt)).await? {
+        // Of what is still to be told the next time lies ahead.
+        let ended = webhook_delivery::Entity::delete_many()
+            .filter(Column::Id.is_in(old))
+            .filter(Column::State.ne(webhook_delivery::State::Pending).or(Column::DueAt.lt(before)));
         gone += ended.exec(ctx.db.write()).await?.rows_affected;
     }
     Ok(gone)

@@ -9,12 +9,14 @@ use std::{
         Arc, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use entity::revision as row;
 use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, ExprTrait, QueryFilter};
 
 use crate::{
+    clock::Stopwatch,
     context::Context,
     error::Error,
     group::{Group, Limits},
@@ -27,6 +29,8 @@ pub enum Of {
     ApiKey,
     /// Which apps and templates rest.
     Pause,
+    /// Which endpoints are told what.
+    Webhook,
 }
 
 impl Of {
@@ -35,6 +39,7 @@ impl Of {
             Self::Rule => "rule",
             Self::ApiKey => "api_key",
             Self::Pause => "pause",
+            Self::Webhook => "webhook",
         }
     }
 }
@@ -87,7 +92,12 @@ pub async fn raise(db: &impl ConnectionTrait, of: Of) -> Result<(), Error> {
 struct Reads {
     group: Arc<Group<(), Revisions>>,
     looks: Arc<AtomicU64>,
+    /// What was found last, and how long ago.
+    last: Arc<RwLock<Option<(Stopwatch, Revisions)>>>,
 }
+
+/// How old numbers may be where a change elsewhere need not count at once.
+const LATELY: Duration = Duration::from_secs(1);
 
 /// The numbers as they are now, or as they were when the request looked first; not as they were before. Callers
 /// that come together share one query.
@@ -101,19 +111,40 @@ pub async fn now(ctx: &Context) -> Result<Revisions, Error> {
     Ok(found)
 }
 
-async fn look(ctx: &Context) -> Result<Revisions, Error> {
-    let reads = ctx.memory::<Reads>();
-    let (reader, looks) = (ctx.clone(), reads.looks.clone());
-    let read = move |callers: Vec<Arc<()>>| {
-        let (ctx, look) = (reader.clone(), looks.fetch_add(1, Ordering::Relaxed));
+/// The numbers as this node found them within the last second; read by `db`, which may be a transaction, if nobody
+/// looked meanwhile.
+pub async fn lately(ctx: &Context, db: &impl ConnectionTrait) -> Result<Revisions, Error> {
+    let last = ctx.memory::<Reads>().last.read().unwrap_or_else(PoisonError::into_inner).clone();
+    match last {
+        Some((since, revisions)) if since.elapsed() < LATELY => Ok(revisions),
+        _ => read(ctx, db).await,
+    }
+}
+
+/// The numbers as they are now, whatever the request has looked at before: it has changed them itself.
+pub async fn look(ctx: &Context) -> Result<Revisions, Error> {
+    let reader = ctx.clone();
+    let together = move |callers: Vec<Arc<()>>| {
+        let ctx = reader.clone();
         async move {
-            let rows = row::Entity::find().all(ctx.db.read()).await?;
-            let numbers = Arc::new(rows.into_iter().map(|row| (row.name, row.revision)).collect());
-            let all = Revisions { numbers, look };
+            let all = read(&ctx, ctx.db.read()).await?;
             Ok(callers.iter().map(|_| Ok(all.clone())).collect())
         }
     };
-    reads.group.join((), Limits { most: 1024, at_once: 2 }, read).await
+    ctx.memory::<Reads>().group.join((), Limits { most: 1024, at_once: 2 }, together).await
+}
+
+async fn read(ctx: &Context, db: &impl ConnectionTrait) -> Result<Revisions, Error> {
+    let reads = ctx.memory::<Reads>();
+    let (began, look) = (Stopwatch::start(), reads.looks.fetch_add(1, Ordering::Relaxed));
+    let rows = row::Entity::find().all(db).await?;
+    let found = Revisions { numbers: Arc::new(rows.into_iter().map(|row| (row.name, row.revision)).collect()), look };
+    let mut last = reads.last.write().unwrap_or_else(PoisonError::into_inner);
+    // Two readers may end in the other order.
+    if last.as_ref().is_none_or(|(_, known)| known.look < look) {
+        *last = Some((began, found.clone()));
+    }
+    Ok(found)
 }
 
 /// Something remembered together with the number it was read under.

@@ -13,6 +13,7 @@ use sea_orm::{
     QueryOrder, QuerySelect, QueryTrait, TryInsertResult,
     sea_query::{Expr, OnConflict},
 };
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::{
@@ -20,6 +21,11 @@ use crate::{
     database::rows::{Rows, portions},
     error::{Code, Error},
     user_data::phone,
+    webhook::{
+        deliveries,
+        kind::Kind,
+        outbox::{self, Person},
+    },
 };
 
 /// Rows of one insert; a bound value per column stays far below what the databases take.
@@ -89,6 +95,7 @@ fn unless_known() -> OnConflict {
 /// Stores identities that nobody has seen and that name no unionid, each with a user of its own; an
 /// error when another node has stored one of them since.
 pub async fn add_strangers(
+    ctx: &Context,
     tx: &DatabaseTransaction,
     strangers: Vec<NewIdentity<'_>>,
     now: Timestamp,
@@ -108,12 +115,14 @@ pub async fn add_strangers(
             return Err(Error::new(Code::Internal).because("another node stored one of these identities first"));
         }
     }
+    outbox::came(ctx, tx, rows.iter().map(|row| (row, true)), now).await?;
     Ok(rows)
 }
 
 /// Stores an identity, of the person known by its unionid or of a new user, and says whether the user
 /// is new; None when another node has stored the same one since.
 pub async fn add_identity(
+    ctx: &Context,
     tx: &DatabaseTransaction,
     new: NewIdentity<'_>,
     now: Timestamp,
@@ -133,6 +142,7 @@ pub async fn add_identity(
         .exec_with_returning(tx)
         .await?;
     if let TryInsertResult::Inserted(identity) = inserted {
+        outbox::came(ctx, tx, std::iter::once((&identity, person.is_none())), now).await?;
         return Ok(Some((identity, person.is_none())));
     }
     // The user made above has nobody.
@@ -254,6 +264,31 @@ async fn merge(
         .filter(user::Column::ExternalId.is_null())
         .exec(tx)
         .await?;
+    tell_merged(ctx, tx, from, into, now).await?;
     tracing::info!(user.id = %into, merged.user.id = %from, "user.merged");
     Ok(())
+}
+
+async fn tell_merged(
+    ctx: &Context,
+    tx: &DatabaseTransaction,
+    from: UserId,
+    into: UserId,
+    now: Timestamp,
+) -> Result<(), Error> {
+    deliveries::carry_over(tx, from, into).await?;
+    tell(ctx, tx, (Kind::UserMerged, into), json!({ "merged_user_id": from }), now).await
+}
+
+/// Tells business systems something about a person that concerns all apps the person uses.
+async fn tell(
+    ctx: &Context,
+    tx: &DatabaseTransaction,
+    (kind, user_id): (Kind, UserId),
+    more: Value,
+    now: Timestamp,
+) -> Result<(), Error> {
+    let identities = identity::Entity::of_user(user_id).all(tx).await?;
+    let app_ids: Vec<_> = identities.iter().map(|identity| identity.app_id.as_str()).collect();
+    outbox::person(ctx, tx, kind, &Person { user_id, app_id: None, app_ids: &app_ids }, more, now).await
 }

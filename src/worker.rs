@@ -4,6 +4,7 @@
 //! | --- | --- | --- |
 //! | `delivery.rs`: claim, push, settle | a new notification, a released one, the next due one | 2 s |
 //! | `neighbours.rs`: wake the other nodes, be woken by them | a message to be claimed | – |
+//! | `webhooks.rs`: tell business systems what happened | something to tell, its time | 10 s |
 //! | callbacks: process what WeChat posted | a stored callback | 1 s |
 //! | fan-out: notify the many recipients of an event | a stored event | 1 s |
 //! | sweep: leases, unknown outcomes, expiry, held receipts | the earliest of their times | 1 s |
@@ -18,6 +19,7 @@
 pub mod delivery;
 pub mod neighbours;
 mod push;
+pub mod webhooks;
 
 use std::time::Duration;
 
@@ -25,7 +27,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    callback, context::Context, error::Error, event, notification::sweep, quota, receipt, retention, template,
+    callback, context::Context, error::Error, event, notification::sweep, quota, receipt, retention, template, webhook,
 };
 
 /// Runs all duties until `stop`; comes back when the calls in flight have settled.
@@ -33,6 +35,7 @@ pub async fn run(ctx: Context, stop: CancellationToken) {
     tokio::join!(
         delivery::run(&ctx, &stop),
         neighbours::run(&ctx, &stop, true),
+        webhooks::run(&ctx, &stop),
         every(&stop, Duration::from_secs(1), Some(&ctx.wake.callbacks), || async {
             report("callbacks", callback::process_stored(&ctx).await.map(drop));
         }),
@@ -57,7 +60,8 @@ pub async fn step(ctx: &Context) -> Result<usize, Error> {
     let callbacks = callback::process_stored(ctx).await?;
     let swept = sweep_once(ctx).await? + quota::resume_where_room(ctx).await?;
     let notified = event::fan_out::step(ctx).await?;
-    Ok(callbacks + swept + notified + delivery::step(ctx).await?)
+    let sent = delivery::step(ctx).await?;
+    Ok(callbacks + swept + notified + sent + webhook::claim::step(ctx).await?)
 }
 
 /// One portion after the other until nothing is left to do.

@@ -95,6 +95,10 @@ typed_id!(/// An API key of a business system.
     ApiKeyId, "key_");
 typed_id!(/// An entry of the audit log.
     AuditId, "aud_");
+typed_id!(/// An endpoint of a business system that is told what happens.
+    WebhookId, "whk_");
+typed_id!(/// One message to an endpoint; its `webhook-id`.
+    WebhookDeliveryId, "whd_");
 
 #[cfg(test)]
 mod tests {

@@ -28,9 +28,11 @@ pub mod template;
 pub mod timestamp;
 pub mod token_budget;
 pub mod user;
+pub mod webhook;
+pub mod webhook_delivery;
 
 pub use id::{
     ApiKeyId, AuditId, CallbackId, ConsentId, EventId, FanOutId, IdentityId, NotificationId, ReceiptId, RuleId,
-    SessionId, UserId,
+    SessionId, UserId, WebhookDeliveryId, WebhookId,
 };
 pub use timestamp::Timestamp;

@@ -24,6 +24,7 @@ mod m0030_profile;
 mod m0031_consent_twins;
 mod m0032_fan_out;
 mod m0033_latest_attempt;
+mod m0040_webhooks;
 
 /// All changes, oldest first.
 pub struct Migrator;
@@ -52,6 +53,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0031_consent_twins::Migration),
             Box::new(m0032_fan_out::Migration),
             Box::new(m0033_latest_attempt::Migration),
+            Box::new(m0040_webhooks::Migration),
         ]
     }
 }

@@ -25,10 +25,11 @@ pub struct AuditApi;
 struct AuditEntry {
     id: String,
     at: Time,
-    /// `wechat`, `command line`, or the id of a key or a user.
+    /// `wechat`, `command line`, `magpie`, or the id of a key or a user.
     actor: String,
     /// `user.erased` `user.data_revoked` `user.exported` `user.banned` `user.unbanned` `key.created` `key.revoked`
-    /// `app.paused` `app.resumed` `signing_key.rotated` `master_key.rotated`
+    /// `app.paused` `app.resumed` `signing_key.rotated` `master_key.rotated` `webhook.created`
+    /// `webhook.changed` `webhook.deleted` `webhook.secret_rotated` `webhook.disabled`
     action: String,
     app_id: Option<String>,
     /// The user it was done to.
@@ -57,7 +58,7 @@ impl AuditApi {
         &self,
         Data(ctx): Data<&Context>,
         key: Key,
-        /// `key_…`, `usr_…`, `wechat` or `command line`.
+        /// `key_…`, `usr_…`, `wechat`, `command line` or `magpie`.
         actor: Query<Option<String>>,
         /// Such as `user.erased`.
         action: Query<Option<String>>,

@@ -108,7 +108,7 @@ async fn apply(ctx: &Context, tx: &DatabaseTransaction, stored: &row::Model) -> 
         }
     };
     if push.event == "subscribe_msg_popup_event" {
-        return tapped(tx, stored, &push, ctx.clock.now()).await;
+        return tapped(ctx, tx, stored, &push).await;
     }
     change(ctx, tx, stored, push).await?;
     Ok(false)
@@ -119,11 +119,11 @@ async fn change(ctx: &Context, tx: &DatabaseTransaction, stored: &row::Model, pu
     let openid = push.openid.clone().unwrap_or_default();
     let of = (stored.app_id.as_str(), openid.as_str());
     match push.event.as_str() {
-        "subscribe_msg_sent_event" => sent(tx, stored, &push, push.sent_entries(), now).await,
-        "templatesendjobfinish" => sent(tx, stored, &push, push.job_finished(), now).await,
-        "subscribe_msg_change_event" => changed(tx, stored, &push, now).await,
+        "subscribe_msg_sent_event" => sent(ctx, tx, stored, &push, push.sent_entries(), now).await,
+        "templatesendjobfinish" => sent(ctx, tx, stored, &push, push.job_finished(), now).await,
+        "subscribe_msg_change_event" => changed(ctx, tx, stored, &push, now).await,
         "user_authorization_revoke" => erase::revoke(tx, of, &push.revoked_codes(), audit::WECHAT, now).await,
-        "user_authorization_cancellation" if !openid.is_empty() => erase::in_app(tx, of, audit::WECHAT, now).await,
+        "user_authorization_cancellation" if !openid.is_empty() => erase::in_app(ctx, tx, of, audit::WECHAT, now).await,
         // Kept for later use and for the operator to see.
         event => {
             tracing::debug!(app.id = %stored.app_id, callback.event = event, "callback.stored");
@@ -133,6 +133,7 @@ async fn change(ctx: &Context, tx: &DatabaseTransaction, stored: &row::Model, pu
 }
 
 async fn sent(
+    ctx: &Context,
     tx: &DatabaseTransaction,
     stored: &row::Model,
     push: &Push,
@@ -155,13 +156,14 @@ async fn sent(
             notification_id: None,
             received_at: now,
         };
-        receipt::take(tx, receipt).await?;
+        receipt::take(ctx, tx, receipt).await?;
     }
     if known { Ok(()) } else { erase::stranger(tx, stored.id).await }
 }
 
 /// WeChat's telling of a tap that the front end reports, too.
-async fn tapped(tx: &DatabaseTransaction, stored: &row::Model, push: &Push, now: Timestamp) -> Result<bool, Error> {
+async fn tapped(ctx: &Context, tx: &DatabaseTransaction, stored: &row::Model, push: &Push) -> Result<bool, Error> {
+    let now = ctx.clock.now();
     let Some(identity_id) = identity_of(tx, stored, push).await? else { return Ok(false) };
     let mut released = false;
     for (place, entry) in push.popup_entries().into_iter().enumerate() {
@@ -174,7 +176,7 @@ async fn tapped(tx: &DatabaseTransaction, stored: &row::Model, push: &Push, now:
             // Nobody tapped later than we heard of it.
             tapped_at: said_at(stored, push).min(stored.received_at),
         };
-        released |= popup::take(tx, &popup, now).await?;
+        released |= popup::take(ctx, tx, &popup, now).await?;
     }
     Ok(released)
 }
@@ -184,7 +186,13 @@ fn said_at(stored: &row::Model, push: &Push) -> Timestamp {
 }
 
 /// The user refuses a template from now on, so what waits to be sent does not go either.
-async fn changed(tx: &DatabaseTransaction, stored: &row::Model, push: &Push, now: Timestamp) -> Result<(), Error> {
+async fn changed(
+    ctx: &Context,
+    tx: &DatabaseTransaction,
+    stored: &row::Model,
+    push: &Push,
+    now: Timestamp,
+) -> Result<(), Error> {
     let Some(identity_id) = identity_of(tx, stored, push).await? else { return Ok(()) };
     let said_at = said_at(stored, push);
     for (place, entry) in push.change_entries().into_iter().enumerate() {
@@ -193,8 +201,8 @@ async fn changed(tx: &DatabaseTransaction, stored: &row::Model, push: &Push, now
         }
         let template_id = entry.template_id.as_str();
         let id = ConsentId(nth(stored.id, place));
-        if withdrawal::withdraw(tx, &Withdrawal { id, identity_id, template_id, said_at }, now).await? {
-            settle::stop_others(tx, std::iter::once((identity_id, template_id)), now).await?;
+        if withdrawal::withdraw(ctx, tx, &Withdrawal { id, identity_id, template_id, said_at }, now).await? {
+            settle::stop_others(ctx, tx, std::iter::once((identity_id, template_id)), now).await?;
         }
     }
     Ok(())

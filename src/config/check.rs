@@ -74,6 +74,16 @@ fn timing(config: &Config) -> Result<(), ConfigError> {
     if delivery.max_attempts < 1 || delivery.concurrency == 0 {
         return Err(refused("delivery.max_attempts", "it and delivery.concurrency must be at least 1"));
     }
+    let webhooks = &config.webhooks;
+    if webhooks.timeout.is_zero() || webhooks.timeout > Duration::from_mins(1) {
+        return Err(refused("webhooks.timeout", "must be above 0 and at most 1m"));
+    }
+    if webhooks.concurrency == 0 {
+        return Err(refused("webhooks.concurrency", "must be at least 1"));
+    }
+    if webhooks.disable_after.is_zero() {
+        return Err(refused("webhooks.disable_after", "must be above 0"));
+    }
     let session = &config.session;
     if session.access_token_ttl < Duration::from_secs(30) {
         return Err(refused("session.access_token_ttl", "must be at least 30s"));

@@ -8,7 +8,7 @@ use entity::{
 use sea_orm::{DatabaseTransaction, EntityTrait};
 
 use super::{release, tap};
-use crate::error::Error;
+use crate::{context::Context, error::Error};
 
 /// One entry of a popup event.
 pub struct Popup<'a> {
@@ -23,7 +23,7 @@ pub struct Popup<'a> {
 
 /// Enters it, unless the front end's report of the same tap counts already. Gives whether messages that waited
 /// for it may go now.
-pub async fn take(tx: &DatabaseTransaction, popup: &Popup<'_>, now: Timestamp) -> Result<bool, Error> {
+pub async fn take(ctx: &Context, tx: &DatabaseTransaction, popup: &Popup<'_>, now: Timestamp) -> Result<bool, Error> {
     let of = (popup.app_id.to_owned(), popup.template_id.to_owned());
     let Some(template) = template::Entity::find_by_id(of).one(tx).await? else {
         // No rule and no message can name it.
@@ -38,6 +38,6 @@ pub async fn take(tx: &DatabaseTransaction, popup: &Popup<'_>, now: Timestamp) -
         report_id: None,
         tapped_at: popup.tapped_at,
     };
-    let entered = tap::enter(tx, &template, &tap, now).await?;
+    let entered = tap::enter(ctx, tx, &template, &tap, now).await?;
     Ok(entered && popup.accepted && release::waiting(tx, popup.identity_id, popup.template_id, now).await?)
 }

@@ -58,7 +58,7 @@ pub async fn report(ctx: &Context, session: &session::Model, report: &Report) ->
             // Nobody tapped later than we hear of it, whatever the phone's clock says.
             tapped_at: report.tapped_at.unwrap_or(now).min(now),
         };
-        if tap::enter(&tx, template, &tap, now).await? && kind == Kind::Accept {
+        if tap::enter(ctx, &tx, template, &tap, now).await? && kind == Kind::Accept {
             accepted |= release::waiting(&tx, session.identity_id, template_id, now).await?;
         }
     }

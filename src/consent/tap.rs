@@ -23,7 +23,11 @@ use sea_orm::{
 };
 
 use super::{MOST_CREDITS, change, entry_of, lock};
-use crate::error::Error;
+use crate::{
+    context::Context,
+    error::Error,
+    webhook::{self, outbox},
+};
 
 /// How far apart the two tellings of one tap may place it: phones' clocks are not exact, and a report without a
 /// time is dated when it arrives.
@@ -41,6 +45,7 @@ pub(super) struct Tap {
 
 /// Enters a tap into the ledger; false when it is there already.
 pub(super) async fn enter(
+    ctx: &Context,
     tx: &DatabaseTransaction,
     template: &template::Model,
     tap: &Tap,
@@ -89,6 +94,15 @@ pub(super) async fn enter(
     }
     change(tx, identity_id, template_id, delta, now).await?;
     if counts {
+        let told = match (template.kind, tap.kind) {
+            (_, Kind::Accept) => Some(webhook::kind::Kind::UserSubscribed),
+            // A one-time template that is not taken this time says nothing of the next.
+            (template::Kind::LongTerm, Kind::Reject) => Some(webhook::kind::Kind::UserUnsubscribed),
+            _ => None,
+        };
+        if let Some(told) = told {
+            outbox::consent(ctx, tx, (identity_id, template_id), told, now).await?;
+        }
         credit::Entity::update_many()
             .col_expr(credit::Column::LastResult, Expr::value(tap.kind))
             .filter(credit::Column::IdentityId.eq(identity_id))

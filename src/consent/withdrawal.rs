@@ -10,7 +10,11 @@ use sea_orm::{
 };
 
 use super::{change, entry_of, lock, write};
-use crate::error::Error;
+use crate::{
+    context::Context,
+    error::Error,
+    webhook::{kind::Kind as told, outbox},
+};
 
 /// One refusal.
 pub struct Withdrawal<'a> {
@@ -24,7 +28,12 @@ pub struct Withdrawal<'a> {
 
 /// Enters a refusal: no credit is left, and a long-term template is off. One that is older than the
 /// newest acceptance came too late and takes nothing. Gives whether it counts.
-pub async fn withdraw(tx: &DatabaseTransaction, said: &Withdrawal<'_>, now: Timestamp) -> Result<bool, Error> {
+pub async fn withdraw(
+    ctx: &Context,
+    tx: &DatabaseTransaction,
+    said: &Withdrawal<'_>,
+    now: Timestamp,
+) -> Result<bool, Error> {
     let balances = lock(tx, std::iter::once((said.identity_id, said.template_id))).await?;
     if entry::Entity::find_by_id(said.id).one(tx).await?.is_some() {
         return Ok(false);
@@ -49,6 +58,7 @@ pub async fn withdraw(tx: &DatabaseTransaction, said: &Withdrawal<'_>, now: Time
     };
     write(tx, vec![cancelled]).await?;
     if !overtaken {
+        outbox::consent(ctx, tx, (said.identity_id, said.template_id), told::UserUnsubscribed, now).await?;
         credit::Entity::update_many()
             .col_expr(credit::Column::LastResult, Expr::value(Kind::Cancel))
             .filter(credit::Column::IdentityId.eq(said.identity_id))

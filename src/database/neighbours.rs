@@ -10,6 +10,17 @@ use super::Database;
 use crate::error::{Code, Error};
 
 const CHANNEL: &str = "magpie_delivery";
+/// Stands before the node's name where endpoints are meant.
+const WEBHOOKS: &str = "webhooks:";
+
+/// What one node tells the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Word {
+    /// A message may be claimed.
+    Delivery,
+    /// Something is to be told to an endpoint.
+    Webhooks,
+}
 
 /// A connection of its own that hears what other nodes tell.
 pub struct Neighbours {
@@ -27,9 +38,13 @@ impl Database {
     }
 
     /// Tells the other nodes that something may be sent.
-    pub async fn tell(&self, node: &str) -> Result<(), DbErr> {
+    pub async fn tell(&self, node: &str, word: Word) -> Result<(), DbErr> {
         let sql = "SELECT pg_notify($1, $2)";
-        let values = [CHANNEL.into(), node.into()];
+        let payload = match word {
+            Word::Delivery => node.to_owned(),
+            Word::Webhooks => format!("{WEBHOOKS}{node}"),
+        };
+        let values = [CHANNEL.into(), payload.into()];
         self.write().execute_raw(Statement::from_sql_and_values(DbBackend::Postgres, sql, values)).await?;
         Ok(())
     }
@@ -37,12 +52,13 @@ impl Database {
 
 impl Neighbours {
     /// Waits until another node tells something. An error ends the listening.
-    pub async fn heard(&mut self) -> Result<(), Error> {
+    pub async fn heard(&mut self) -> Result<Word, Error> {
         loop {
             // `recv` would connect again by itself and hide that something may have been missed.
             match self.listener.try_recv().await.map_err(unavailable)? {
                 Some(told) if told.payload() == self.node => {}
-                _ => return Ok(()),
+                Some(told) if told.payload().starts_with(WEBHOOKS) => return Ok(Word::Webhooks),
+                _ => return Ok(Word::Delivery),
             }
         }
     }

@@ -23,6 +23,9 @@ pub(super) fn text(server: &str, sandbox: &str, key: &str) -> String {
          \\\"to\\\":\\\"$({user})\\\",\\\"data\\\":{{\\\"order_no\\\":\\\"NO.42\\\",\
          \\\"item\\\":\\\"红富士苹果 5kg\\\",\\\"shipped_at\\\":\\\"2026年1月2日 11:04\\\"}}}}\""
     );
+    let webhook = format!(
+        "curl -s {server}/v1/webhooks -H 'Authorization: Bearer {key}' {json} -d '{{\"url\":\"http://127.0.0.1:9000/\"}}'"
+    );
     let look = format!("curl -s '{server}/v1/notifications?limit=1' -H 'Authorization: Bearer {key}'");
     format!(
         "
@@ -49,6 +52,10 @@ From a login to a delivered message, one line each (逐行粘贴即可):
 
 # 5. what became of the message
 {look}
+
+Told instead of asked, signed (主动通知业务系统,带签名), once something of yours listens on port 9000; see docs/webhooks.md:
+
+{webhook}
 
 "
     )

@@ -160,7 +160,7 @@ async fn first_times(
         }
     }
     let strangers = newest.values().map(|login| new_identity(ctx, login)).collect();
-    users::add_strangers(tx, strangers, now).await
+    users::add_strangers(ctx, tx, strangers, now).await
 }
 
 /// A login that may join two users, or the only one of its transaction.
@@ -173,7 +173,7 @@ async fn one(
     if let Some(known) = find(tx, login).await? {
         return Ok((again(ctx, tx, known, login).await?, false));
     }
-    if let Some(added) = users::add_identity(tx, new_identity(ctx, login), now).await? {
+    if let Some(added) = users::add_identity(ctx, tx, new_identity(ctx, login), now).await? {
         return Ok(added);
     }
     // Another node was faster with the same identity.

@@ -15,6 +15,7 @@ use crate::{
     consent::{self, Granted, Want},
     context::Context,
     error::{Code, Error},
+    webhook::outbox,
 };
 
 /// Stops a message that is not on its way yet and gives its credit back.
@@ -34,6 +35,7 @@ pub async fn cancel(ctx: &Context, id: NotificationId) -> Result<row::Model, Err
     };
     write(&tx, id, change).await?;
     consent::give_back(&tx, &[&found], now).await?;
+    outbox::notifications(ctx, &tx, std::iter::once((&found, State::Cancelled, None)), now).await?;
     finish(tx, id).await
 }
 

@@ -26,6 +26,7 @@ use crate::{
     database::rows::{Rows, padded},
     error::Error,
     receipt, template,
+    webhook::outbox,
 };
 
 /// A call that ended.
@@ -73,7 +74,8 @@ pub async fn settle(ctx: &Context, settlements: &[&Settlement]) -> Result<Vec<Op
     let told: Vec<_> = zeroed.iter().map(|row| (row.identity_id, row.template_id.as_str(), Some(row.id))).collect();
     if !told.is_empty() {
         consent::zero_all(&tx, &told, Source::Answer, now).await?;
-        stop_others(&tx, told.iter().map(|(identity_id, template_id, _)| (*identity_id, *template_id)), now).await?;
+        stop_others(ctx, &tx, told.iter().map(|(identity_id, template_id, _)| (*identity_id, *template_id)), now)
+            .await?;
     }
     for ((app_id, template_id), (pause, because)) in pauses {
         match (pause, template_id) {
@@ -82,8 +84,10 @@ pub async fn settle(ctx: &Context, settlements: &[&Settlement]) -> Result<Vec<Op
             (Pause::Template, None) => {}
         }
     }
+    let became = settlements.iter().zip(&results).filter_map(|(s, next)| Some((&s.row, next.as_ref()?)));
+    outbox::notifications(ctx, &tx, became.map(|(row, next)| (row, next.state, next.reason)), now).await?;
     let settled = settlements.iter().map(|settlement| (&*settlement.row.app_id, &*settlement.row.openid));
-    receipt::match_held_of(&tx, settled, now).await?;
+    receipt::match_held_of(ctx, &tx, settled, now).await?;
     tx.commit().await?;
     Ok(results)
 }
@@ -192,6 +196,7 @@ async fn write_attempts(
 
 /// These users take no more of these templates, so what waits to be sent does not go either.
 pub async fn stop_others<'a>(
+    ctx: &Context,
     tx: &DatabaseTransaction,
     of: impl Iterator<Item = (IdentityId, &'a str)>,
     now: Timestamp,
@@ -200,6 +205,7 @@ pub async fn stop_others<'a>(
     for (identity_id, template_id) in of {
         by_template.entry(template_id).or_default().push(identity_id);
     }
+    outbox::stopped(ctx, tx, &by_template, now).await?;
     let policies = [(NoCredit::Fail, State::Failed, Some(now)), (NoCredit::Wait, State::Waiting, None)];
     for ((template_id, identities), (policy, state, finished_at)) in
         by_template.iter().flat_map(|each| policies.map(|policy| (each, policy)))

@@ -19,7 +19,7 @@ use super::{
     attempts,
     state::{at_unsure_deadline, is_recognised},
 };
-use crate::{config::Kind, consent, context::Context, error::Error};
+use crate::{config::Kind, consent, context::Context, error::Error, webhook::outbox};
 
 /// Rows dealt with in one transaction.
 const BATCH: usize = 500;
@@ -109,7 +109,7 @@ async fn end_leases(ctx: &Context) -> Result<usize, Error> {
     let now = ctx.clock.now();
     let tx = ctx.db.begin().await?;
     let rows = locked(&tx, leases_over(now)).await?;
-    let mut unknown = Vec::with_capacity(rows.len());
+    let (mut unknown, mut unsure) = (Vec::with_capacity(rows.len()), Vec::new());
     for row in &rows {
         let kind = ctx.app(&row.app_id).map(|app| app.kind);
         let again = kind == Some(Kind::ServiceAccount) && is_recognised(row, now);
@@ -117,6 +117,9 @@ async fn end_leases(ctx: &Context) -> Result<usize, Error> {
             lease_until: Set(None),
             ..if again { repeated(row, now) } else { undecided(now + ctx.config.delivery.unsure_deadline) }
         };
+        if !again {
+            unsure.push((row, State::Unsure, None));
+        }
         update(&tx, row, change).await?;
         unknown.extend(attempts::latest(row).map(|attempt| attempt::Model {
             outcome: Some(Outcome::Unsure),
@@ -126,6 +129,7 @@ async fn end_leases(ctx: &Context) -> Result<usize, Error> {
         tracing::warn!(notification.id = %row.id, "notification.lease_ran_out");
     }
     attempts::write(&tx, unknown).await?;
+    outbox::notifications(ctx, &tx, unsure.into_iter(), now).await?;
     tx.commit().await?;
     Ok(rows.len())
 }
@@ -150,7 +154,7 @@ async fn decide_unsure(ctx: &Context) -> Result<usize, Error> {
     let now = ctx.clock.now();
     let tx = ctx.db.begin().await?;
     let rows = locked(&tx, unsure_over(now)).await?;
-    let mut again = Vec::new();
+    let (mut again, mut decided) = (Vec::new(), Vec::new());
     for row in &rows {
         let (state, reason) = at_unsure_deadline(row, &ctx.config.delivery);
         if state == State::Pending {
@@ -166,8 +170,10 @@ async fn decide_unsure(ctx: &Context) -> Result<usize, Error> {
             ..Default::default()
         };
         update(&tx, row, change).await?;
+        decided.push((row, state, reason));
         tracing::info!(notification.id = %row.id, state = ?state, "notification.unsure_decided");
     }
+    outbox::notifications(ctx, &tx, decided.into_iter(), now).await?;
     tx.commit().await?;
     for app_id in again {
         ctx.wake.delivery.ring(app_id);
@@ -183,14 +189,20 @@ async fn expire(ctx: &Context) -> Result<usize, Error> {
         update(&tx, row, ended(row, now)).await?;
     }
     consent::give_back(&tx, &rows.iter().collect::<Vec<_>>(), now).await?;
+    let expired = rows.iter().map(|row| (row, State::Expired, reason_of_expiry(row)));
+    outbox::notifications(ctx, &tx, expired, now).await?;
     tx.commit().await?;
     Ok(rows.len())
+}
+
+fn reason_of_expiry(row: &row::Model) -> Option<Reason> {
+    row.reason.filter(|reason| *reason == Reason::NoCredit)
 }
 
 fn ended(row: &row::Model, now: Timestamp) -> row::ActiveModel {
     row::ActiveModel {
         state: Set(State::Expired),
-        reason: Set(row.reason.filter(|reason| *reason == Reason::NoCredit)),
+        reason: Set(reason_of_expiry(row)),
         credit: Set(if row.credit == Credit::Reserved { Credit::Returned } else { row.credit }),
         finished_at: Set(Some(now)),
         ..Default::default()

@@ -21,6 +21,7 @@ use crate::{
     context::Context,
     database::rows::padded,
     error::Error,
+    webhook::kind::Kind,
 };
 
 const LONGEST_REASON: usize = 500;
@@ -47,6 +48,7 @@ pub async fn ban(ctx: &Context, id: UserId, because: Option<&str>, actor: &str) 
         .await?;
     end_sessions(&tx, id, now).await?;
     audit::record(&tx, entry(actor, "user.banned", id), now).await?;
+    super::tell(ctx, &tx, (Kind::UserBanned, id), json!({}), now).await?;
     Ok(tx.commit().await?)
 }
 
@@ -64,6 +66,7 @@ pub async fn lift(ctx: &Context, id: UserId, actor: &str) -> Result<(), Error> {
         .await?;
     if lifted.rows_affected > 0 {
         audit::record(&tx, entry(actor, "user.unbanned", id), now).await?;
+        super::tell(ctx, &tx, (Kind::UserUnbanned, id), json!({}), now).await?;
     }
     Ok(tx.commit().await?)
 }

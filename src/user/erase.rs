@@ -7,6 +7,7 @@
 //! | notifications | without fields, links, detail and openid; what was under way is cancelled |
 //! | attempts | without WeChat's words and the rid by which WeChat would tell them again |
 //! | events that notified the person or named them in vain | without the person's names, and without data if about nobody else |
+//! | what webhooks are told of the person | without body, not told if it was not told yet; then `user.erased` |
 //! | receipts, callbacks | without openid, callbacks without body |
 //!
 //! The emptied rows stay for statistics. An audit entry without personal data says what was done.
@@ -28,12 +29,17 @@ use sea_orm::{
 };
 use serde_json::json;
 
-use super::lookup::{self, Person};
+use super::lookup;
 use crate::{
     audit::{self, Entry},
     context::Context,
     error::Error,
     signed_request,
+    webhook::{
+        deliveries,
+        kind::Kind,
+        outbox::{self, Person},
+    },
 };
 
 /// What `RevokeInfo` may name, and where Magpie holds such data: columns of `user` that become NULL.
@@ -83,6 +89,7 @@ pub async fn revoke(
 
 /// Erases what one app knows of a person; the user too when no other app is left.
 pub async fn in_app(
+    ctx: &Context,
     tx: &DatabaseTransaction,
     (app_id, openid): (&str, &str),
     actor: &str,
@@ -97,13 +104,21 @@ pub async fn in_app(
     };
     let emptied = one(tx, &identity, now).await?;
     let gone = delete_if_empty(tx, identity.user_id).await?;
+    let told = Person { user_id: identity.user_id, app_id: Some(app_id), app_ids: &[app_id] };
+    outbox::person(ctx, tx, Kind::UserErased, &told, json!({ "user_deleted": gone }), now).await?;
     let detail = json!({ "notifications": emptied, "user_deleted": gone });
     let subject = Some(identity.user_id);
     audit::record(tx, Entry { actor, action: "user.erased", app_id: Some(app_id), subject, detail }, now).await
 }
 
 /// Erases a person in all apps.
-pub async fn person(tx: &DatabaseTransaction, user_id: UserId, actor: &str, now: Timestamp) -> Result<(), Error> {
+pub async fn person(
+    ctx: &Context,
+    tx: &DatabaseTransaction,
+    user_id: UserId,
+    actor: &str,
+    now: Timestamp,
+) -> Result<(), Error> {
     let mut query = identity::Entity::of_user(user_id);
     if tx.get_database_backend() == DbBackend::Postgres {
         query = query.lock(LockType::Update);
@@ -113,20 +128,23 @@ pub async fn person(tx: &DatabaseTransaction, user_id: UserId, actor: &str, now:
         emptied += one(tx, identity, now).await?;
     }
     delete_if_empty(tx, user_id).await?;
+    let app_ids: Vec<_> = identities.iter().map(|identity| identity.app_id.as_str()).collect();
+    let told = Person { user_id, app_id: None, app_ids: &app_ids };
+    outbox::person(ctx, tx, Kind::UserErased, &told, json!({ "user_deleted": true }), now).await?;
     let detail = json!({ "identities": identities.len(), "notifications": emptied });
     audit::record(tx, Entry { actor, action: "user.erased", app_id: None, subject: Some(user_id), detail }, now).await
 }
 
 /// Erases a person because they or a business system ask for it: in these apps (None for all).
 pub async fn by_request(ctx: &Context, id: UserId, app_ids: Option<&[String]>, actor: &str) -> Result<(), Error> {
-    let Person { user, identities } = lookup::get_in(ctx, app_ids, id).await?;
+    let lookup::Person { user, identities } = lookup::get_in(ctx, app_ids, id).await?;
     let now = ctx.clock.now();
     let tx = ctx.db.begin().await?;
     if app_ids.is_none() {
-        person(&tx, user.id, actor, now).await?;
+        person(ctx, &tx, user.id, actor, now).await?;
     } else {
         for identity in &identities {
-            in_app(&tx, (&identity.app_id, &identity.openid), actor, now).await?;
+            in_app(ctx, &tx, (&identity.app_id, &identity.openid), actor, now).await?;
         }
     }
     Ok(tx.commit().await?)
@@ -141,6 +159,7 @@ async fn one(tx: &DatabaseTransaction, identity: &identity::Model, now: Timestam
     signed_request::forget_about(tx, names.into_iter().flatten()).await?;
     end_sessions(tx, identity, now).await?;
     let emptied = empty_notifications(tx, identity, now).await?;
+    deliveries::forget_person(tx, identity.user_id, &identity.app_id, now).await?;
     consent::Entity::delete_many().filter(consent::Column::IdentityId.eq(identity.id)).exec(tx).await?;
     credit::Entity::delete_many().filter(credit::Column::IdentityId.eq(identity.id)).exec(tx).await?;
     traces(tx, &identity.app_id, &identity.openid, now).await?;

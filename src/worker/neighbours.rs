@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::{context::Context, error::Error};
+use crate::{context::Context, database::Word, error::Error};
 
 /// Words of one burst are one word.
 const BREATH: Duration = Duration::from_millis(25);
@@ -21,15 +21,19 @@ pub async fn run(ctx: &Context, stop: &CancellationToken, listens: bool) {
     let node = Uuid::now_v7().to_string();
     tokio::select! {
         () = stop.cancelled() => {}
-        () = tell(ctx, &node) => {}
+        () = tell(ctx, &node, listens) => {}
         () = listen(ctx, &node), if listens => {}
     }
 }
 
-async fn tell(ctx: &Context, node: &str) {
+async fn tell(ctx: &Context, node: &str, works: bool) {
     loop {
-        ctx.wake.delivery.heard_for_others().await;
-        if let Err(error) = ctx.db.tell(node).await {
+        let word = tokio::select! {
+            () = ctx.wake.delivery.heard_for_others() => Word::Delivery,
+            // A node with a worker tells the endpoints itself.
+            () = ctx.wake.webhooks.heard_for_others(), if !works => Word::Webhooks,
+        };
+        if let Err(error) = ctx.db.tell(node, word).await {
             tracing::warn!(%error, "neighbours.not_told");
         }
         tokio::time::sleep(BREATH).await;
@@ -49,8 +53,11 @@ async fn listen_until_lost(ctx: &Context, node: &str) -> Result<(), Error> {
     let mut neighbours = ctx.db.listen(&ctx.config.database_url, node).await?;
     // Something may have been told before.
     ctx.wake.delivery.ring_all_here();
+    ctx.wake.webhooks.ring_all_here();
     loop {
-        neighbours.heard().await?;
-        ctx.wake.delivery.ring_all_here();
+        match neighbours.heard().await? {
+            Word::Delivery => ctx.wake.delivery.ring_all_here(),
+            Word::Webhooks => ctx.wake.webhooks.ring_all_here(),
+        }
     }
 }

@@ -63,6 +63,16 @@ const TABLE: &[(&str, For, u16)] = &[
     ("get_rule", Thing("rules:read"), 200),
     ("replace_rule", InApp("rules:write"), 200),
     ("delete_rule", Thing("rules:write"), 204),
+    ("list_webhooks", List("webhooks:read"), 200),
+    ("create_webhook", List("webhooks:write"), 201),
+    ("get_webhook", Thing("webhooks:read"), 200),
+    ("change_webhook", Thing("webhooks:write"), 200),
+    ("delete_webhook", Thing("webhooks:write"), 204),
+    ("test_webhook", Thing("webhooks:write"), 202),
+    ("rotate_webhook_secret", Thing("webhooks:write"), 200),
+    ("list_webhook_deliveries", Thing("webhooks:read"), 200),
+    // The story's endpoint was told nothing yet.
+    ("redeliver_webhook", Thing("webhooks:write"), 404),
     ("list_users", List("users:read"), 200),
     ("get_user", Thing("users:read"), 200),
     ("erase_user", Thing("users:write"), 204),
@@ -104,6 +114,9 @@ struct Things {
     ids: BTreeMap<&'static str, String>,
 }
 
+/// An address of this machine where nobody listens.
+const NOBODY: &str = "http://127.0.0.1:1/";
+
 /// A person with a session, a message that waits, its event and rule; a key.
 async fn things(world: &World, number: usize) -> Things {
     let phone = world.phone(&format!("person{number}")).await;
@@ -113,6 +126,7 @@ async fn things(world: &World, number: usize) -> Things {
     let told = world.post("/v1/events", event).await;
     let sessions = world.call(Method::GET, "/v1/me/sessions", Some(&phone.access_token), None).await.body;
     let key = world.post("/v1/keys", json!({ "name": "x", "scopes": ["events:read"] })).await.body;
+    let webhook = world.post("/v1/webhooks", json!({ "url": NOBODY, "event_types": ["user.banned"] })).await.body;
     let text = |value: &Value| value.as_str().unwrap_or_else(|| panic!("{told:?}")).to_owned();
     let ids = BTreeMap::from([
         ("app_id", APP.to_owned()),
@@ -122,6 +136,8 @@ async fn things(world: &World, number: usize) -> Things {
         ("notification_id", text(&told.body["notifications"][0]["id"])),
         ("rule_id", text(&rule["id"])),
         ("key_id", text(&key["id"])),
+        ("webhook_id", text(&webhook["id"])),
+        ("delivery_id", "whd_00000000000000000000000000000007".to_owned()),
         ("template_id", "made-up".to_owned()),
         ("tid", "401".to_owned()),
         ("callback_id", "cbk_00000000000000000000000000000007".to_owned()),
@@ -152,7 +168,9 @@ fn body(operation: &str, number: usize) -> Option<Value> {
         "pause_app" => json!({ "because": "x" }),
         "add_template" => json!({ "tid": "401", "keyword_ids": [1, 2], "scene": "x" }),
         "create_key" => json!({ "name": "x", "scopes": ["admin"] }),
-        "receive_callback" => json!({}),
+        "receive_callback" | "rotate_webhook_secret" => json!({}),
+        "create_webhook" => json!({ "url": NOBODY, "event_types": ["user.banned"] }),
+        "change_webhook" => json!({ "description": "x" }),
         _ => return None,
     })
 }

@@ -99,7 +99,7 @@ async fn an_event_that_meets_an_erasure_keeps_no_name(#[values(Kind::Sqlite, Kin
         let reference = if by_openid { format!("openid:{APP}/{}", ann.openid) } else { ann.user_id.clone() };
         // The erasure has begun and is not committed when the event comes.
         let tx = world.ctx.db.begin().await.expect("a transaction");
-        erase::in_app(&tx, (APP, &ann.openid), "test", world.clock.now()).await.expect("an erasure");
+        erase::in_app(&world.ctx, &tx, (APP, &ann.openid), "test", world.clock.now()).await.expect("an erasure");
         let (answer, ()) = tokio::join!(world.event(&ann.user_id, reference.as_str()), async {
             tokio::time::sleep(Duration::from_millis(300)).await;
             tx.commit().await.expect("a commit");

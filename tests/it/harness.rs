@@ -383,13 +383,16 @@ fn configuration(database_url: &str, sandbox_url: &str, extra: &str) -> String {
     let (of_app, top): (Vec<_>, Vec<_>) =
         top.lines().partition(|line| ["callback_mode", "encoding_aes_key"].iter().any(|key| line.starts_with(key)));
     let (of_app, top) = (of_app.join("\n"), top.join("\n"));
+    // Receivers of webhooks are on this machine.
+    let here = "allow_http = true\nallowed_networks = [\"127.0.0.0/8\", \"::1/128\"]\ntimeout = \"5s\"";
+    let webhooks = if tables.contains("[webhooks]") { String::new() } else { format!("[webhooks]\n{here}\n") };
     let mode = if of_app.contains("callback_mode") { "" } else { "callback_mode = \"plain\"" };
     format!(
         "listen = \"127.0.0.1:0\"\ndatabase_url = {database_url:?}\ndatabase_connections = 4\n\
          master_key = {MASTER_KEY:?}\n{top}\n\
          [wechat]\nbase_url = {sandbox_url:?}\n\
          [[apps]]\napp_id = {APP:?}\nkind = \"mini_program\"\nsecret = {:?}\n\
-         callback_token = {CALLBACK_TOKEN:?}\n{mode}\n{of_app}\n{tables}\n",
+         callback_token = {CALLBACK_TOKEN:?}\n{mode}\n{of_app}\n{tables}\n{webhooks}\n",
         wechat_sandbox::DEMO_SECRET
     )
 }

@@ -1,6 +1,6 @@
 //! The statements of the delivery loop use their indexes, whatever has gathered in the tables.
 
-use entity::{Timestamp, notification};
+use entity::{Timestamp, notification, webhook_delivery};
 use magpie::notification::{
     claim::{self, Lease, Look},
     sweep,
@@ -47,6 +47,33 @@ async fn gather(world: &World) {
         }
     }
     world.ctx.db.write().execute_unprepared("ANALYZE").await.expect("statistics");
+}
+
+#[rstest]
+#[tokio::test]
+async fn an_endpoints_claim_reads_only_what_waits_for_it(#[values(Kind::Sqlite, Kind::Postgres)] kind: Kind) {
+    let Some(world) = World::new(kind).await else { return };
+    let url = json!({ "url": "http://127.0.0.1:1/" });
+    let id = world.post("/v1/webhooks", url).await.body["id"].as_str().expect("an id").to_owned();
+    world.post(&format!("/v1/webhooks/{id}/test"), json!({})).await;
+    let one = webhook_delivery::Entity::find().one(world.ctx.db.read()).await.expect("a query").expect("a row");
+    for _ in 0..20 {
+        let rows = (0..100).map(|_| {
+            let id = entity::WebhookDeliveryId(uuid::Uuid::now_v7());
+            let model = webhook_delivery::Model { id, state: webhook_delivery::State::Delivered, ..one.clone() };
+            sea_orm::IntoActiveModel::into_active_model(model)
+        });
+        webhook_delivery::Entity::insert_many(rows).exec_without_returning(world.ctx.db.write()).await.expect("rows");
+    }
+    world.ctx.db.write().execute_unprepared("ANALYZE").await.expect("statistics");
+    let now = world.ctx.clock.now();
+    let backend = world.ctx.db.write().get_database_backend();
+    let claim = magpie::webhook::claim::statement(backend, id.parse().expect("an id"), 8, (now, now));
+    let plan = plan(&world, claim).await;
+    assert!(plan.contains("webhook_delivery_claim"), "{plan}");
+    let reads_all = |line: &str| line.contains("Seq Scan on webhook") || line.starts_with("SCAN webhook");
+    assert!(!plan.lines().any(|line| reads_all(line.trim_start())), "{plan}");
+    world.finish().await;
 }
 
 #[rstest]

@@ -18,6 +18,7 @@ use crate::{
     harness::{APP, Answer, Kind, MASTER_KEY, TEMPLATE, openid, shipped},
     privacy::dump_of,
     process::{PATIENCE, end, free_port, magpie, output},
+    webhooks::receiver::Receiver,
 };
 
 const APP_SECRET: &str = "marked0app0secret000000000000001";
@@ -34,6 +35,8 @@ struct Server {
     http: reqwest::Client,
     /// What may be nowhere, with its name.
     secrets: Vec<(&'static str, String)>,
+    /// What the database may hold, and no log, error or metric.
+    of_requests: Vec<(&'static str, String)>,
     /// Every answer that is an error.
     errors: String,
 }
@@ -56,6 +59,7 @@ async fn start(directory: &Path, database_url: &str) -> Server {
     let config = format!(
         "listen = \"127.0.0.1:{port}\"\ndatabase_url = {database_url:?}\nmaster_key = {MASTER_KEY:?}\n\
          [wechat]\nbase_url = {:?}\n[delivery]\nrequest_timeout = \"500ms\"\n\
+         [webhooks]\nallow_http = true\nallowed_networks = [\"127.0.0.1\"]\n\
          [[apps]]\napp_id = {APP:?}\nkind = \"mini_program\"\nsecret = {APP_SECRET:?}\n\
          callback_token = {CALLBACK_TOKEN:?}\nencoding_aes_key = {AES_KEY:?}\n",
         sandbox.url()
@@ -85,8 +89,15 @@ async fn start(directory: &Path, database_url: &str) -> Server {
         ("the API key", after("key:")),
         ("the signing secret", after("signing secret:").replace("whsec_", "")),
     ];
-    let server =
-        Server { child, base: format!("http://127.0.0.1:{port}"), sandbox, http, secrets, errors: String::new() };
+    let server = Server {
+        child,
+        base: format!("http://127.0.0.1:{port}"),
+        sandbox,
+        http,
+        secrets,
+        of_requests: Vec::new(),
+        errors: String::new(),
+    };
     let up = async {
         while server.http.get(format!("{}/readyz", server.base)).send().await.is_err() {
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
@@ -197,6 +208,7 @@ impl Server {
         }
         self.send_messages(&access).await;
         self.misuse(&access).await;
+        self.webhooks().await;
         self.call(Method::GET, "/v1/me/export", Some(&access), None).await;
         self.call(Method::POST, "/v1/logout", Some(&access), None).await;
     }
@@ -255,6 +267,32 @@ impl Server {
         let request = request.header("webhook-signature", format!("v1,{}", STANDARD.encode(tag)));
         let answer = self.read(request.body(body.to_owned())).await;
         assert_eq!(answer.status, if rightly { 202 } else { 401 }, "{answer:?}");
+    }
+
+    /// Endpoints that answer, that cannot be reached, and whose addresses hold a token in the query.
+    async fn webhooks(&mut self) {
+        let key = self.key();
+        let shop = Receiver::start().await;
+        let token = "markedtokeninthequery0001";
+        // It stands in the database and in the answers to who may see it, and nowhere else.
+        for url in [format!("{}?token={token}", shop.url), format!("http://127.0.0.1:1/?token={token}")] {
+            let made = self.call(Method::POST, "/v1/webhooks", Some(&key), Some(json!({ "url": url }))).await;
+            let secret = made.body["secret"].as_str().unwrap_or_else(|| panic!("{made:?}")).replace("whsec_", "");
+            self.secrets.push(("a webhook's secret", secret));
+            let path = format!("/v1/webhooks/{}", made.body["id"].as_str().expect("an id"));
+            let rotate = format!("{path}/rotate-secret");
+            let rotated = self.call(Method::POST, &rotate, Some(&key), Some(json!({}))).await;
+            let secret = rotated.body["secret"].as_str().expect("a secret").replace("whsec_", "");
+            self.secrets.push(("a webhook's new secret", secret));
+            self.call(Method::POST, &format!("{path}/test"), Some(&key), None).await;
+            self.call(Method::GET, "/v1/webhooks", Some(&key), None).await;
+        }
+        self.log_in().await;
+        shop.until(1).await;
+        let refused = json!({ "url": format!("https://10.0.0.1/?token={token}") });
+        self.call(Method::POST, "/v1/webhooks", Some(&key), Some(refused)).await;
+        self.of_requests.push(("the token in a webhook's address", token.to_owned()));
+        self.of_requests.push(("a webhook's signature", shop.seen()[0].headers["webhook-signature"].clone()));
     }
 
     /// Secrets where they do not belong.
@@ -322,11 +360,13 @@ async fn no_secret_is_where_it_must_not_be(#[values(Kind::Sqlite, Kind::Postgres
         }
     }
     let stored = String::from_utf8_lossy(&raw).to_lowercase();
-    for (name, secret) in &server.secrets {
+    for (name, secret) in server.secrets.iter().chain(&server.of_requests) {
         for (place, text) in [("log", &log), ("errors", &server.errors), ("metrics", &metrics)] {
             let line = text.lines().find(|line| line.contains(secret.as_str()));
             assert!(line.is_none(), "{name} is in the {place}: {}", line.unwrap_or_default());
         }
+    }
+    for (name, secret) in &server.secrets {
         for form in [secret.to_lowercase(), hex(secret.as_bytes())] {
             assert!(!stored.contains(&form), "{name} is in the database");
         }

@@ -51,4 +51,7 @@ mod token_budget;
 mod tokens;
 mod user_data;
 mod vectors;
+mod webhook_calls;
+mod webhook_outbox;
+mod webhooks;
 mod wechat_errors;

@@ -69,7 +69,7 @@ pub async fn follows(world: &World, name: &str, unionid: Option<&str>) -> String
     openid
 }
 
-async fn leaves(world: &World, openid: &str) {
+pub async fn leaves(world: &World, openid: &str) {
     wechat(world, "/unfollow", json!({ "openid": openid })).await;
     told(world, json!({ "Event": "unsubscribe", "FromUserName": openid })).await;
 }

@@ -17,6 +17,7 @@ use crate::{
     context::Context,
     database::rows::padded,
     error::{Code, Error},
+    webhook::outbox,
 };
 
 /// What to do.
@@ -57,6 +58,7 @@ pub async fn act(
 
 /// Cancels some of what was made and not sent yet; gives how many, and at least 1 until nothing is left.
 pub(super) async fn cancel_some(
+    ctx: &Context,
     tx: &DatabaseTransaction,
     fan_out: &row::Model,
     now: Timestamp,
@@ -95,6 +97,7 @@ pub(super) async fn cancel_some(
         }
     }
     consent::give_back(tx, &rows.iter().collect::<Vec<_>>(), now).await?;
+    outbox::notifications(ctx, tx, rows.iter().map(|row| (row, Notified::Cancelled, None)), now).await?;
     if rows.len() < PORTION {
         let change = row::ActiveModel { state: Set(State::Cancelled), updated_at: Set(now), ..Default::default() };
         row::Entity::update_many().set(change).filter(row::Column::Id.eq(fan_out.id)).exec(tx).await?;

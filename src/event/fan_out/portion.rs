@@ -53,7 +53,7 @@ pub async fn step(ctx: &Context) -> Result<usize, Error> {
 async fn one(ctx: &Context, tx: DatabaseTransaction, fan_out: row::Model) -> Result<usize, Error> {
     let now = ctx.clock.now();
     if fan_out.state == State::Cancelling {
-        let cancelled = act::cancel_some(&tx, &fan_out, now).await?;
+        let cancelled = act::cancel_some(ctx, &tx, &fan_out, now).await?;
         tx.commit().await?;
         return Ok(cancelled);
     }
@@ -147,7 +147,7 @@ async fn notify(
     let event = incoming(fan_out);
     let plan = plan::propose(ctx, tx, &applied, &[(fan_out.event_id, &event)], now).await?.pop().unwrap_or_default();
     let unreached = plan.outcomes.iter().filter(|outcome| outcome.id.is_none()).count();
-    insert_rows(tx, plan.notifications).await?;
+    insert_rows(ctx, tx, plan.notifications, now).await?;
     Ok(i32::try_from(unreached).unwrap_or(i32::MAX))
 }
 
