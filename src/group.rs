@@ -87,6 +87,8 @@ impl<T: Send + Sync + 'static, R: Send + 'static> Group<T, R> {
         W: Fn(Vec<Arc<T>>) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<Vec<Result<R, Error>>, Error>> + Send + 'static,
     {
+        // Whoever is about to ask comes along.
+        tokio::task::yield_now().await;
         while let Some((items, answers)) = self.take(limits.most) {
             // In a task of its own: a panic costs this write, not the queue.
             let results = match tokio::spawn(write(items.clone())).await {
