@@ -221,8 +221,10 @@ async fn postgresql_is_away_for_long() {
     let account = fleet.account(node).await;
     account.balances(accepted);
     assert_eq!(accepted, 180);
-    let unknown = account.of("failed(unknown_outcome)");
-    assert!(unknown <= 120 && account.of("accepted") + unknown == accepted, "{account:?}");
+    // What WeChat answered meanwhile was kept until it could be written down, long after the leases. Of unknown outcome
+    // is at most what was claimed as the connection went, and never called for.
+    assert!(account.unnoticed.is_empty(), "{account:?}");
+    assert_eq!(account.of("accepted") + account.of("failed(unknown_outcome)"), accepted, "{account:?}");
     fleet.end(node, "-TERM").await;
 }
 

@@ -53,6 +53,8 @@ pub struct Account {
     pub lost: Vec<String>,
     /// Told as failed for a reason that excludes it, but arrived.
     pub denied: Vec<String>,
+    /// Told as of unknown outcome, but arrived.
+    pub unnoticed: Vec<String>,
 }
 
 impl Account {
@@ -287,7 +289,8 @@ impl Fleet {
             *arrived.entry(format!("{} {}", message["openid"], number)).or_default() += 1;
         }
         let doubled = arrived.iter().filter(|(_, times)| **times > 1).map(|(message, _)| message.clone()).collect();
-        let mut account = Account { states: BTreeMap::new(), doubled, lost: Vec::new(), denied: Vec::new() };
+        let mut account =
+            Account { states: BTreeMap::new(), doubled, lost: Vec::new(), denied: Vec::new(), unnoticed: Vec::new() };
         let openids = self.openids(node).await;
         let mut cursor = String::new();
         loop {
@@ -301,6 +304,7 @@ impl Fleet {
                 let came = arrived.contains_key(&message);
                 match told.as_str() {
                     "accepted" | "delivered" if !came => account.lost.push(message),
+                    "failed(unknown_outcome)" if came => account.unnoticed.push(message),
                     "failed(unknown_outcome)" | "unsure" | "accepted" | "delivered" => {}
                     _ if came => account.denied.push(format!("{message} {told}")),
                     _ => {}

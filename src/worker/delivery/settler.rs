@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 
 use crate::{
     context::Context,
-    error::Error,
+    error::{Code, Error},
     notification::{
         lane::{Ticket, lanes},
         settle::{self, Settlement},
@@ -46,9 +46,12 @@ pub(super) async fn settle_all(ctx: Context, mut waiting: mpsc::UnboundedReceive
         }
         while let Err(error) = settle_batch(&ctx, &batch).await {
             tracing::error!(%error, messages = batch.len(), "delivery.settle_failed");
-            let now = ctx.clock.now();
-            // Past their leases the sweep has them, and their attempts say that nobody knows.
-            batch.retain(|answer: &Answer| answer.settlement.row.lease_until.is_some_and(|until| until > now));
+            // While the database is away nobody else can decide, and what is known is kept however long that takes. A
+            // fault of ours must not hold up the rest: past their leases the sweep has them.
+            if error.code != Code::DatabaseUnavailable {
+                let now = ctx.clock.now();
+                batch.retain(|answer: &Answer| answer.settlement.row.lease_until.is_some_and(|until| until > now));
+            }
             tokio::time::sleep(AGAIN).await;
         }
         batch.clear();
