@@ -17,7 +17,7 @@ mod record;
 use std::{sync::Arc, time::Duration};
 
 use entity::{Timestamp, UserId, session as session_row};
-use moka::future::Cache;
+use moka::{future::Cache, policy::EvictionPolicy};
 use sea_orm::EntityTrait;
 
 use crate::{
@@ -32,6 +32,8 @@ use crate::{
 
 /// How long the same code gets the same session.
 const REPEAT_WINDOW: Duration = Duration::from_mins(1);
+/// Logins that are remembered, at about 700 bytes each; a repeat of an older one finds its session by the code's MAC.
+const MOST_RECENT: u64 = 20_000;
 /// How long a used code is looked for in the sessions, while the node that used it may still be
 /// writing.
 const LOOK_FOR: Duration = Duration::from_millis(1_500);
@@ -75,7 +77,9 @@ struct Recent(Cache<Vec<u8>, Done>);
 
 impl Default for Recent {
     fn default() -> Self {
-        Self(Cache::builder().time_to_live(REPEAT_WINDOW).max_capacity(100_000).build())
+        // The oldest goes, not the one that was never repeated: most never are.
+        let cache = Cache::builder().time_to_live(REPEAT_WINDOW).max_capacity(MOST_RECENT);
+        Self(cache.eviction_policy(EvictionPolicy::lru()).build())
     }
 }
 
