@@ -179,6 +179,12 @@ async fn a_replay_is_another_message_to_wechat(#[values(Kind::Sqlite, Kind::Post
         assert_eq!(arrived[replay]["client_msg_id"], format!("{id}:replay_{replay}"));
     }
 
+    // A replay leaves the calls before it in the story.
+    let story = world.story(&id).await;
+    let calls = story["attempts"].as_array().expect("attempts").iter();
+    let calls: Vec<_> = calls.map(|call| (call["number"].as_i64(), call["outcome"].as_str())).collect();
+    assert_eq!(calls, [1, 2, 3].map(|number| (Some(number), Some("accepted"))), "{story}");
+
     // The Mini Program is no longer linked to the account: a fault of the account, not of the message.
     let unlinked = json!({ "linked_mini_programs": [] });
     let path = format!("/sandbox/apps/{SERVICE_ACCOUNT}");
