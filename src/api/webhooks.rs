@@ -76,8 +76,8 @@ impl WebhooksApi {
         let page = Page::<WebhookId>::parse(limit.0, cursor.0)?;
         let mut rows = endpoint::all_in(ctx, key.apps().as_deref()).await?;
         rows.retain(|row| page.before.is_none_or(|before| row.id < before));
-        let next_cursor = page.cut(&mut rows, |row| row.id.to_string());
-        Ok(Json(WebhookList { data: rows.into_iter().map(Webhook::from).collect(), next_cursor }))
+        let (data, next_cursor) = page.shown(rows, |row| row.id.to_string());
+        Ok(Json(WebhookList { data, next_cursor }))
     }
 
     /// Make an endpoint
@@ -205,9 +205,9 @@ impl WebhooksApi {
         let page = Page::<WebhookDeliveryId>::parse(limit.0, cursor.0)?;
         let id = seen(ctx, &key, &webhook_id.0).await?.id;
         let state = state.0.map(delivery_rows::State::from);
-        let mut rows = deliveries::list(ctx, id, state, page.before, page.ask_for()).await?;
-        let next_cursor = page.cut(&mut rows, |row| row.id.to_string());
-        Ok(Json(DeliveryList { data: rows.into_iter().map(Delivery::from).collect(), next_cursor }))
+        let rows = deliveries::list(ctx, id, state, page.before, page.ask_for()).await?;
+        let (data, next_cursor) = page.shown(rows, |row| row.id.to_string());
+        Ok(Json(DeliveryList { data, next_cursor }))
     }
 
     /// Send a delivery once more
