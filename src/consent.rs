@@ -32,7 +32,10 @@ use sea_orm::{
 use uuid::Uuid;
 
 use crate::{
-    database::rows::{Rows, padded, portions},
+    database::{
+        insert::Insert,
+        rows::{Rows, padded, portions},
+    },
     error::Error,
 };
 
@@ -63,29 +66,66 @@ pub enum Granted {
 /// Sets a credit aside for each message, in order, as far as there are any: two messages never get
 /// the same one. The balances stay locked until the transaction ends.
 pub async fn reserve(tx: &DatabaseTransaction, wants: &[Want], now: Timestamp) -> Result<Vec<Granted>, Error> {
-    let mut balances = lock(tx, wants.iter().map(|want| (want.identity_id, want.template_id.as_str()))).await?;
+    let balances = take(tx, wants, now).await?;
     let free = free_templates(tx, wants, &balances).await?;
+    let mut left: HashMap<_, _> = balances.iter().map(|(of, row)| (of, row.credits)).collect();
     let mut granted = Vec::with_capacity(wants.len());
     let mut entries = Vec::new();
     for want in wants {
-        let balance = balances.get_mut(&(want.identity_id, want.template_id.clone()));
-        let grant = match balance {
-            Some((row, _)) if row.kind == template::Kind::LongTerm && row.credits > 0 => Granted::Standing,
-            Some((row, taken)) if row.kind == template::Kind::OneTime && row.credits > *taken => {
-                *taken += 1;
+        let of = (want.identity_id, want.template_id.clone());
+        let grant = match (balances.get(&of).map(|row| row.kind), left.get_mut(&of)) {
+            (Some(template::Kind::LongTerm), Some(1..)) => Granted::Standing,
+            (Some(template::Kind::OneTime), Some(left @ 1..)) => {
+                *left -= 1;
                 entries.push(delivery_entry(want, Kind::Reserved, -1, now));
                 Granted::Reserved
             }
-            None if free.contains(&want.template_id) => Granted::Standing,
+            (None, _) if free.contains(&want.template_id) => Granted::Standing,
             _ => Granted::No,
         };
         granted.push(grant);
     }
-    let taken = balances.values().filter(|(_, taken)| *taken > 0);
-    let deltas = taken.map(|(row, taken)| (row.identity_id, row.template_id.as_str(), -taken));
-    change_all(tx, deltas, now).await?;
     write(tx, entries).await?;
     Ok(granted)
+}
+
+/// What `take` does where there is more than one writer: locks the balances in one order, so that transactions wait
+/// for each other instead of deadlocking.
+const TAKE: &str = r#", held AS (
+        SELECT credit.*, v_wanted FROM credit JOIN v ON identity_id = v_identity_id AND template_id = v_template_id
+        ORDER BY identity_id, template_id COLLATE "C" FOR UPDATE OF credit
+    ), taken AS (
+        UPDATE credit SET credits = held.credits - LEAST(held.credits, v_wanted), updated_at = $1 FROM held
+        WHERE credit.identity_id = held.identity_id AND credit.template_id = held.template_id
+          AND held.kind = 'one_time' AND held.credits > 0
+    )
+    SELECT identity_id, template_id, kind, credits, last_result, updated_at FROM held"#;
+
+/// Takes the credits that are wanted, as far as there are any; gives the balances as they were before.
+async fn take(tx: &DatabaseTransaction, wants: &[Want], now: Timestamp) -> Result<Balances, Error> {
+    let mut wanted: BTreeMap<_, i32> = BTreeMap::new();
+    for want in wants {
+        *wanted.entry((want.identity_id, want.template_id.as_str())).or_default() += 1;
+    }
+    if wanted.is_empty() {
+        return Ok(Balances::new());
+    }
+    if tx.get_database_backend() == DbBackend::Sqlite {
+        let balances = lock(tx, wanted.keys().copied()).await?;
+        let counted = balances.values().filter(|row| row.kind == template::Kind::OneTime && row.credits > 0);
+        let taken = counted.map(|row| {
+            let of = (row.identity_id, row.template_id.as_str());
+            (of.0, of.1, -std::cmp::Ord::min(row.credits, wanted[&of]))
+        });
+        change_all(tx, taken, now).await?;
+        return Ok(balances);
+    }
+    let mut rows = Rows::of(&["v_identity_id", "v_template_id", "v_wanted"], [now.into()]);
+    for ((identity_id, template_id), count) in wanted {
+        rows.push([identity_id.into(), template_id.into(), count.into()]);
+    }
+    let found = credit::Entity::find().from_raw_sql(rows.statement(DbBackend::Postgres, TAKE)).all(tx).await?;
+    Ok(found.into_iter().map(|row| ((row.identity_id, row.template_id.clone()), row)).collect())
 }
 
 /// Those templates, of the wants without a balance, that need no consent: a service account's.
@@ -152,7 +192,7 @@ pub async fn zero_all(
     for (identity_id, template_id, notification_id) in of {
         // The second of two messages finds nothing left.
         let balance = balances.get_mut(&(*identity_id, (*template_id).to_owned()));
-        let left = balance.map_or(0, |(row, _)| std::mem::take(&mut row.credits));
+        let left = balance.map_or(0, |row| std::mem::take(&mut row.credits));
         if left > 0 {
             deltas.push((*identity_id, *template_id, -left));
             taken += left;
@@ -193,7 +233,7 @@ pub async fn entries(
     Ok(rows)
 }
 
-type Balances = HashMap<(IdentityId, String), (credit::Model, i32)>;
+type Balances = HashMap<(IdentityId, String), credit::Model>;
 
 /// Locks the balances in one order, so that transactions wait for each other instead of deadlocking.
 /// SQLite has one writer and needs no lock.
@@ -221,7 +261,7 @@ async fn lock<'a>(
     }
     let rows = query.all(tx).await?.into_iter();
     let wanted = rows.filter(|row| pairs.binary_search(&(row.identity_id, row.template_id.as_str())).is_ok());
-    Ok(wanted.map(|row| ((row.identity_id, row.template_id.clone()), (row, 0))).collect())
+    Ok(wanted.map(|row| ((row.identity_id, row.template_id.clone()), row)).collect())
 }
 
 /// Changes several balances at once; each is named once.
@@ -230,12 +270,12 @@ async fn change_all<'a>(
     deltas: impl Iterator<Item = (IdentityId, &'a str, i32)>,
     now: Timestamp,
 ) -> Result<(), Error> {
-    let mut rows = Rows::of(&["v_identity_id", "v_template_id", "v_delta", "v_now"]);
+    let mut rows = Rows::of(&["v_identity_id", "v_template_id", "v_delta"], [now.into()]);
     for (identity_id, template_id, delta) in deltas {
-        rows.push([identity_id.into(), template_id.into(), delta.into(), now.into()]);
+        rows.push([identity_id.into(), template_id.into(), delta.into()]);
     }
     if !rows.is_empty() {
-        let sql = "UPDATE credit SET credits = credits + v_delta, updated_at = v_now FROM v \
+        let sql = "UPDATE credit SET credits = credits + v_delta, updated_at = $1 FROM v \
                    WHERE identity_id = v_identity_id AND template_id = v_template_id";
         tx.execute_raw(rows.statement(tx.get_database_backend(), sql)).await?;
     }
@@ -259,9 +299,18 @@ async fn change(
     Ok(())
 }
 
+/// Reservations of one moment say much the same.
+const ENTRIES: Insert<entry::Entity> = Insert {
+    shared: {
+        use entry::Column as C;
+        &[&[C::TemplateId, C::Kind, C::Delta, C::Source], &[C::ReportId, C::Twin, C::TappedAt, C::CreatedAt]]
+    },
+    suffix: "",
+};
+
 async fn write(tx: &DatabaseTransaction, entries: Vec<entry::ActiveModel>) -> Result<(), Error> {
     for portion in portions(entries, ENTRIES_A_STATEMENT) {
-        entry::Entity::insert_many(portion).exec_without_returning(tx).await?;
+        ENTRIES.exec(tx, portion).await?;
     }
     Ok(())
 }

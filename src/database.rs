@@ -1,5 +1,6 @@
 //! Connections: one pool on PostgreSQL; on SQLite one writer and a pool of readers.
 
+pub mod insert;
 mod neighbours;
 pub mod rows;
 

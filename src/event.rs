@@ -26,19 +26,20 @@ use entity::{
     EventId, NotificationId, RuleId, Timestamp, UserId, event as row,
     notification::{self, Reason, State},
 };
-use sea_orm::{
-    ColumnTrait, DatabaseTransaction, EntityTrait, IntoActiveModel, QueryFilter, TryInsertResult, sea_query::OnConflict,
-};
+use sea_orm::{ColumnTrait, DatabaseTransaction, EntityTrait, IntoActiveModel, QueryFilter};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 use uuid::Uuid;
 
 use crate::{
     context::Context,
-    database::rows::{padded, portions},
+    database::{
+        insert::Insert,
+        rows::{padded, portions},
+    },
     error::{Code, Error, FieldError},
     group::{Group, Limits},
-    notification::draft::inserted,
+    notification::draft,
     pause,
     revision::{self, Revisions},
     rule,
@@ -266,16 +267,20 @@ fn key(event: &Incoming) -> (&str, &str) {
     (&event.source, &event.id)
 }
 
+/// One that is stored already is left out.
+const EVENTS: Insert<row::Entity> = Insert {
+    shared: &[&[row::Column::Source, row::Column::EventType], &[row::Column::Time, row::Column::CreatedAt]],
+    suffix: "ON CONFLICT (source, source_id) DO NOTHING",
+};
+
 /// Whether all of them were new.
 async fn insert_events(tx: &DatabaseTransaction, mut events: Vec<row::Model>) -> Result<bool, Error> {
     // In one order, so that two transactions wait for each other instead of deadlocking.
     events.sort_unstable_by(|a, b| (&a.source, &a.source_id).cmp(&(&b.source, &b.source_id)));
     for portion in portions(events, MOST_TOGETHER) {
-        let (wanted, rows) = (portion.len(), portion.into_iter().map(IntoActiveModel::into_active_model));
-        let once = OnConflict::columns([row::Column::Source, row::Column::SourceId]).do_nothing().to_owned();
-        let inserted = row::Entity::insert_many(rows).on_conflict(once).try_insert().exec_without_returning(tx).await?;
-        if !matches!(inserted, TryInsertResult::Inserted(count) if usize::try_from(count).is_ok_and(|count| count == wanted))
-        {
+        let (wanted, rows) = (portion.len(), portion.into_iter().map(IntoActiveModel::into_active_model).collect());
+        let inserted = EVENTS.exec(tx, rows).await?;
+        if usize::try_from(inserted).is_ok_and(|inserted| inserted < wanted) {
             return Ok(false);
         }
     }
@@ -301,7 +306,7 @@ async fn insert_rows(
     // Some fail as they come to be.
     outbox::notifications(ctx, tx, rows.iter().map(|row| (row, row.state, row.reason)), now).await?;
     for portion in portions(rows, NOTIFICATIONS_A_STATEMENT) {
-        notification::Entity::insert_many(inserted(portion)).exec_without_returning(tx).await?;
+        draft::NEW.exec(tx, draft::inserted(portion)).await?;
     }
     Ok(())
 }

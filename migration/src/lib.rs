@@ -25,6 +25,7 @@ mod m0031_consent_twins;
 mod m0032_fan_out;
 mod m0033_latest_attempt;
 mod m0040_webhooks;
+mod m0041_credit_in_place;
 
 /// All changes, oldest first.
 pub struct Migrator;
@@ -54,6 +55,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0032_fan_out::Migration),
             Box::new(m0033_latest_attempt::Migration),
             Box::new(m0040_webhooks::Migration),
+            Box::new(m0041_credit_in_place::Migration),
         ]
     }
 }

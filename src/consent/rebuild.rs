@@ -68,7 +68,7 @@ async fn some(ctx: &Context, identities: &[identity::Model], rebuilt: &mut Rebui
     }
     rebuilt.balances += sums.len();
     for ((identity_id, template_id), (sum, said)) in sums {
-        let balance = balances.get(&(identity_id, template_id.clone())).map(|(row, _)| row.credits);
+        let balance = balances.get(&(identity_id, template_id.clone())).map(|row| row.credits);
         if balance == Some(sum) {
             continue;
         }

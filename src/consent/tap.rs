@@ -63,7 +63,7 @@ pub(super) async fn enter(
     let keep = OnConflict::columns([credit::Column::IdentityId, credit::Column::TemplateId]).do_nothing().to_owned();
     credit::Entity::insert(fresh).on_conflict(keep).try_insert().exec_without_returning(tx).await?;
     let credits = lock(tx, std::iter::once((identity_id, template_id))).await?;
-    let credits = credits.values().map(|(row, _)| row.credits).sum();
+    let credits = credits.values().map(|row| row.credits).sum();
 
     let near = near(tx, tap, template_id).await?;
     let twin = twin(&near, tap);

@@ -47,7 +47,7 @@ pub async fn withdraw(
         .await?;
     let second = |at: Timestamp| at.0.div_euclid(1000);
     let overtaken = newest.is_some_and(|accept| second(accept.tapped_at) > second(said.said_at));
-    let left: i32 = if overtaken { 0 } else { balances.values().map(|(row, _)| row.credits).sum() };
+    let left: i32 = if overtaken { 0 } else { balances.values().map(|row| row.credits).sum() };
     if left > 0 {
         change(tx, said.identity_id, said.template_id, -left, now).await?;
     }

@@ -5,16 +5,18 @@
 
 use sea_orm::{DbBackend, Statement, Value};
 
-/// Rows of values for `WITH v(…) AS (VALUES …)`.
+/// Rows of values for `WITH v(…) AS (VALUES …)`, after values that are the same for all of them.
 pub struct Rows {
     columns: &'static [&'static str],
+    /// `$1` and so on.
+    same: usize,
     values: Vec<Value>,
 }
 
 impl Rows {
-    /// No rows yet, with columns of these names.
-    pub fn of(columns: &'static [&'static str]) -> Self {
-        Self { columns, values: Vec::new() }
+    /// No rows yet, with columns of these names; the statement knows `same` as `$1` and so on.
+    pub fn of<const N: usize>(columns: &'static [&'static str], same: [Value; N]) -> Self {
+        Self { columns, same: N, values: same.into() }
     }
 
     /// Adds a row; its values are in the order of the columns.
@@ -24,19 +26,19 @@ impl Rows {
     }
 
     pub fn is_empty(&self) -> bool {
-        self.values.is_empty()
+        self.values.len() == self.same
     }
 
     /// The statement that reads the rows as `v`. The last row is repeated up to a power of two, so the
     /// statement must not mind a row that comes twice: an update, not an insert.
     pub fn statement(mut self, backend: DbBackend, sql: &str) -> Statement {
         let width = self.columns.len();
-        let rows = self.values.len() / width;
+        let rows = (self.values.len() - self.same) / width;
         for _ in rows..rows.next_power_of_two() {
             self.values.extend_from_within(self.values.len() - width..);
         }
         let mut text = format!("WITH v({}) AS (VALUES ", self.columns.join(", "));
-        for (index, _) in self.values.iter().enumerate() {
+        for index in 0..self.values.len() - self.same {
             let before = match (index % width, index) {
                 (0, 0) => "(",
                 (0, _) => "), (",
@@ -44,7 +46,7 @@ impl Rows {
             };
             text.push_str(before);
             text.push('$');
-            text.push_str(&(index + 1).to_string());
+            text.push_str(&(self.same + index + 1).to_string());
         }
         text.push_str(")) ");
         text.push_str(sql);
@@ -76,14 +78,15 @@ mod tests {
 
     #[test]
     fn rows_are_numbered_and_brought_to_a_power_of_two() {
-        let mut rows = Rows::of(&["a", "b"]);
+        let mut rows = Rows::of(&["a", "b"], [true.into()]);
         for n in 0..3_i32 {
             rows.push([n.into(), "x".into()]);
         }
-        let statement = rows.statement(DbBackend::Sqlite, "SELECT a FROM v");
-        assert_eq!(statement.sql, "WITH v(a, b) AS (VALUES ($1, $2), ($3, $4), ($5, $6), ($7, $8)) SELECT a FROM v");
+        let statement = rows.statement(DbBackend::Sqlite, "SELECT a FROM v WHERE $1");
+        let expected = "WITH v(a, b) AS (VALUES ($2, $3), ($4, $5), ($6, $7), ($8, $9)) SELECT a FROM v WHERE $1";
+        assert_eq!(statement.sql, expected);
         let values = statement.values.expect("values").0;
-        assert_eq!(values[4..6], values[6..8], "the last row comes twice");
+        assert_eq!(values[5..7], values[7..9], "the last row comes twice");
     }
 
     #[test]

@@ -9,6 +9,8 @@ use entity::{
 };
 use sea_orm::{ActiveValue::NotSet, IntoActiveModel};
 
+use crate::database::insert::Insert;
+
 /// What decides the life of a new notification.
 pub struct Draft<'a> {
     pub id: NotificationId,
@@ -65,6 +67,29 @@ pub fn draft(of: Draft<'_>) -> notification::Model {
         finished_at: left.then_some(of.now),
     }
 }
+
+/// How new notifications are stored. Those of one rule share what it says, and those of one moment how they begin.
+pub const NEW: Insert<notification::Entity> = Insert {
+    shared: {
+        use notification::Column as C;
+        &[
+            &[C::RuleId, C::AppId, C::TemplateId, C::NoCredit, C::Unsure, C::Priority, C::DueAt, C::ExpiresAt],
+            &[
+                C::State,
+                C::Credit,
+                C::AttemptNumber,
+                C::AttemptsUsed,
+                C::Replays,
+                C::FirstAttemptAt,
+                C::AttemptAt,
+                C::LeaseToken,
+                C::LeaseUntil,
+                C::CreatedAt,
+            ],
+        ]
+    },
+    suffix: "",
+};
 
 /// Rows as they are inserted. What no new row has is left out: each bound value costs both sides.
 pub fn inserted(rows: Vec<notification::Model>) -> Vec<notification::ActiveModel> {
