@@ -11,6 +11,7 @@ use figment::{
     Figment,
     providers::{Env, Format, Toml},
 };
+use ipnet::IpNet;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer, de};
 
@@ -38,7 +39,8 @@ pub enum ConfigError {
 pub struct Config {
     pub listen: SocketAddr,
     pub public_url: String,
-    pub trusted_proxies: Vec<String>,
+    #[serde(deserialize_with = "webhooks::networks")]
+    pub trusted_proxies: Vec<IpNet>,
     /// May hold a password, so it is never printed.
     pub database_url: SecretString,
     pub database_connections: u32,

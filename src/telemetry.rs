@@ -10,8 +10,10 @@
 use std::{io::IsTerminal, sync::OnceLock};
 
 use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
+use tracing::Level;
 use tracing_subscriber::{
-    EnvFilter,
+    EnvFilter, Layer,
+    filter::filter_fn,
     fmt::{self, format::FmtSpan},
     layer::SubscriberExt,
     util::SubscriberInitExt,
@@ -20,22 +22,26 @@ use tracing_subscriber::{
 const DEFAULT_LEVEL: &str = "info,sqlx=warn,sea_orm=warn,sea_orm_migration=warn";
 
 /// sea-orm writes the address of the database, with its password, into the span of each connection (level trace).
-const WITH_PASSWORDS: &str = "sea_orm::driver=warn";
+/// Whatever `RUST_LOG` asks for, no more than warnings come from there.
+const WITH_PASSWORDS: &str = "sea_orm::driver";
 
 static METRICS: OnceLock<PrometheusHandle> = OnceLock::new();
 
 /// Sets up logs to standard error and the metrics' recorder. Only the first call of a process counts.
 pub fn start() {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(DEFAULT_LEVEL));
-    let filter = WITH_PASSWORDS.parse().into_iter().fold(filter, EnvFilter::add_directive);
     let json = std::env::var("MAGPIE_LOG_FORMAT").is_ok_and(|format| format == "json");
     let registry = tracing_subscriber::registry().with(filter);
     let spans = std::env::var("MAGPIE_LOG_SPANS").is_ok_and(|spans| spans == "true");
     let spans = if spans { FmtSpan::NEW | FmtSpan::CLOSE } else { FmtSpan::NONE };
     let layer = fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
     let layer = layer.with_span_events(spans);
-    let started =
-        if json { registry.with(layer.json().flatten_event(true)).try_init() } else { registry.with(layer).try_init() };
+    let harmless = filter_fn(|line| !line.target().starts_with(WITH_PASSWORDS) || *line.level() <= Level::WARN);
+    let started = if json {
+        registry.with(layer.json().flatten_event(true).with_filter(harmless)).try_init()
+    } else {
+        registry.with(layer.with_filter(harmless)).try_init()
+    };
     if started.is_ok()
         && let Ok(handle) = recorder()
     {

@@ -117,12 +117,7 @@ fn client(ctx: &Context, request: &Request) -> String {
     let Some(peer) = request.remote_addr().as_socket_addr().map(std::net::SocketAddr::ip) else {
         return "unknown".into();
     };
-    let trusted = |address: &IpAddr| {
-        ctx.config.trusted_proxies.iter().any(|network| {
-            network.parse::<IpAddr>().is_ok_and(|proxy| proxy == *address)
-                || network.parse::<ipnet::IpNet>().is_ok_and(|network| network.contains(address))
-        })
-    };
+    let trusted = |address: &IpAddr| ctx.config.trusted_proxies.iter().any(|network| network.contains(address));
     if !trusted(&peer) {
         return counted(peer);
     }

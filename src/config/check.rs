@@ -1,7 +1,9 @@
 //! What a configuration must satisfy as a whole, each with the way out.
 
-use std::{collections::HashSet, time::Duration};
+use std::{collections::HashSet, str::FromStr, time::Duration};
 
+use reqwest::Url;
+use sea_orm::sqlx::{postgres::PgConnectOptions, sqlite::SqliteConnectOptions};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::{App, CallbackMode, Config, ConfigError, refused};
@@ -25,6 +27,17 @@ fn addresses(config: &Config) -> Result<(), ConfigError> {
     let url = config.database_url.expose_secret();
     if !["sqlite:", "postgres:", "postgresql:"].iter().any(|scheme| url.starts_with(scheme)) {
         return Err(refused("database_url", "must begin with sqlite:// or postgres://"));
+    }
+    // The driver's own complaint would repeat the address, and with it the password.
+    let readable = if config.is_sqlite() {
+        SqliteConnectOptions::from_str(url).is_ok()
+    } else {
+        Url::parse(url).is_ok() && PgConnectOptions::from_str(url).is_ok()
+    };
+    if !readable {
+        let why = "cannot be read; write sqlite://FILE or postgres://USER:PASSWORD@HOST:PORT/DATABASE, and in the \
+                   password %2F for /, %3F for ?, %23 for #, %40 for @";
+        return Err(refused("database_url", why));
     }
     // Bringing the schema up to date holds one connection for taking turns and works on another.
     if config.database_connections < 2 {

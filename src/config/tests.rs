@@ -38,6 +38,26 @@ fn what_cannot_work_is_refused_with_the_way_out() {
 }
 
 #[test]
+fn an_address_of_the_database_that_cannot_be_read_is_not_repeated() {
+    for address in [
+        "postgres://me:topsecret/1@host/x",
+        "postgres://me:topsecret#1@host/x",
+        "postgres://me:topsecret@host:port/x",
+        "postgres://me:topsecret@host/x?sslmode=odd",
+    ] {
+        let problem = problem(&format!("database_url = \"{address}\""));
+        assert!(problem.contains("%2F for /") && !problem.contains("topsecret"), "{problem}");
+    }
+}
+
+#[test]
+fn a_proxy_that_is_no_address_is_refused() {
+    assert!(problem("trusted_proxies = [\"nonsense\"]").contains("`nonsense` is no network"));
+    let config = Config::from_toml("trusted_proxies = [\"127.0.0.1\", \"10.0.0.0/8\", \"::1\"]").expect("valid");
+    assert_eq!(config.trusted_proxies.len(), 3);
+}
+
+#[test]
 fn events_are_kept_as_long_as_repeats_may_come() {
     for (span, known) in [("23h", false), ("1s", false), ("24h", true), ("0s", true)] {
         let told = Config::from_toml(&format!("[retention]\nevents = \"{span}\"")).map_err(|error| error.to_string());

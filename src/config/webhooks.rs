@@ -23,7 +23,7 @@ pub struct Webhooks {
 }
 
 /// Networks such as `10.1.0.0/16`, or single addresses.
-fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpNet>, D::Error> {
+pub(super) fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpNet>, D::Error> {
     let read = |text: String| {
         let network = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
         network.map_err(|_| de::Error::custom(format!("`{text}` is no network; write it as \"10.1.0.0/16\"")))

@@ -21,6 +21,9 @@ use crate::{
     webhooks::receiver::Receiver,
 };
 
+/// Everything, also what a target or a span of its own asks for.
+const LOG: &str = "trace,sea_orm::driver::sqlx_postgres=trace,sea_orm::driver::sqlx_sqlite=trace,[connect]=trace";
+
 const APP_SECRET: &str = "marked0app0secret000000000000001";
 const CALLBACK_TOKEN: &str = "markedcallbacktoken1";
 const AES_KEY: &str = "markedEncodingAesKey0000000000000000000000A";
@@ -75,7 +78,7 @@ async fn start(directory: &Path, database_url: &str) -> Server {
     let log = fs::File::create(directory.join("log")).expect("a log");
     let mut command = magpie(directory);
     // Everything that any library says, and every span with its fields.
-    command.args(["serve", "--config", "magpie.toml"]).env("RUST_LOG", "trace").env("MAGPIE_LOG_SPANS", "true");
+    command.args(["serve", "--config", "magpie.toml"]).env("RUST_LOG", LOG).env("MAGPIE_LOG_SPANS", "true");
     let child = command.stdout(Stdio::null()).stderr(log).spawn().expect("it starts");
     #[expect(clippy::disallowed_methods, reason = "the stories speak HTTP themselves")]
     let http = reqwest::Client::builder().no_proxy().build().expect("a client");
