@@ -24,6 +24,7 @@ mod me;
 mod me_data;
 mod notifications;
 mod object;
+mod operations;
 mod page;
 mod principal;
 mod problem;

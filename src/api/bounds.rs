@@ -68,7 +68,9 @@ async fn largest_body(request: &Request, ctx: &Context) -> usize {
     }
     let path = request.uri().path().trim_end_matches('/');
     let scope = LONG_LISTS.iter().find(|(long, _)| *long == path).filter(|_| request.method() == Method::POST);
-    let key = text(headers, header::AUTHORIZATION).and_then(|value| value.strip_prefix("Bearer "));
+    let key = text(headers, header::AUTHORIZATION).and_then(|value| value.split_once(' '));
+    // The scheme's case does not matter (RFC 9110, 11.1).
+    let key = key.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).map(|(_, key)| key);
     let (Some((_, scope)), Some(key)) = (scope, key) else { return body_bytes };
     match keys::authenticate(ctx, key.trim()).await {
         Ok(key) if keys::allows(&key, scope) => events_body_bytes.max(body_bytes),

@@ -12,7 +12,7 @@ use poem_openapi::error::{
 };
 use uuid::Uuid;
 
-use super::{bounds, problem::Failure, signed};
+use super::{bounds, operations, problem::Failure, signed};
 use crate::{
     clock::Stopwatch,
     context::Context,
@@ -93,9 +93,12 @@ async fn answer<E: Endpoint>(next: Arc<E>, request: Request, ctx: Option<Context
     let stopwatch = Stopwatch::start();
     let method = request.method().clone();
     let outcome = match &ctx {
-        Some(ctx) => match bounds::bounded(request, ctx).await {
-            Ok(request) => signed::pass(ctx, &*next, request).await,
-            Err(error) => Err(error),
+        Some(ctx) => match operations::check_query(&request) {
+            Ok(()) => match bounds::bounded(request, ctx).await {
+                Ok(request) => signed::pass(ctx, &*next, request).await,
+                Err(error) => Err(error),
+            },
+            Err(error) => Err(Failure::from(error).into()),
         },
         None => Err(Failure::from(Error::new(Code::Internal)).into()),
     };
@@ -104,7 +107,11 @@ async fn answer<E: Endpoint>(next: Arc<E>, request: Request, ctx: Option<Context
         Err(error) if error.is_from_response() => error.into_response(),
         Err(error) => failure(&error).into_response(),
     };
+    let refused_method = response.status() == StatusCode::METHOD_NOT_ALLOWED;
     let headers = response.headers_mut();
+    if let Some(methods) = refused_method.then(|| operations::allow(&path())).flatten() {
+        headers.insert(header::ALLOW, methods);
+    }
     tell_limits(headers);
     if let Ok(id) = HeaderValue::from_str(&id()) {
         headers.insert(REQUEST_ID, id);

@@ -2,7 +2,7 @@
 
 use poem::{
     IntoResponse, Response, handler,
-    http::{StatusCode, header},
+    http::StatusCode,
     web::{Data, Path as RoutePath},
 };
 use poem_openapi::{ApiResponse, Object, OpenApi, payload::Json};
@@ -110,14 +110,14 @@ pub(super) fn problem_page(RoutePath(code): RoutePath<String>) -> Response {
         code.as_str(),
         super::problem::status(*code).as_u16()
     );
-    text.with_header(header::CONTENT_TYPE, "text/plain; charset=utf-8").into_response()
+    text.into_response()
 }
 
 /// Metrics in Prometheus' text format.
 #[handler]
 pub(super) fn metrics() -> Response {
     match telemetry::render_metrics() {
-        Some(text) => text.with_header(header::CONTENT_TYPE, "text/plain; version=0.0.4").into_response(),
+        Some(text) => Response::builder().content_type("text/plain; version=0.0.4").body(text),
         None => StatusCode::NOT_FOUND.into_response(),
     }
 }

@@ -173,6 +173,40 @@ async fn lists_go_page_by_page(#[values(Kind::Sqlite, Kind::Postgres)] kind: Kin
 
 #[rstest]
 #[tokio::test]
+async fn a_refused_method_says_which_are_taken_and_a_misspelt_filter_is_named(
+    #[values(Kind::Sqlite, Kind::Postgres)] kind: Kind,
+) {
+    let Some(world) = World::new(kind).await else { return };
+    let send = async |method: Method, path: &str| {
+        let request = world.http.request(method, format!("{}{path}", world.base)).bearer_auth(&world.key);
+        request.send().await.expect("an answer")
+    };
+    for (method, path, allowed) in [
+        (Method::DELETE, "/v1/events", "POST"),
+        (Method::OPTIONS, "/v1/users/usr_1", "DELETE, GET, HEAD"),
+        (Method::PUT, "/v1/users/search", "POST"),
+        (Method::POST, "/metrics", "GET, HEAD"),
+    ] {
+        let answer = send(method, path).await;
+        assert_eq!(answer.status(), 405, "{path}");
+        assert_eq!(answer.headers()["allow"], allowed, "{path}");
+    }
+    assert_eq!(send(Method::HEAD, "/v1/users").await.status(), 200);
+    let page = send(Method::GET, "/problems/not_found").await;
+    assert_eq!(page.headers().get_all("content-type").iter().count(), 1);
+
+    // Passed over, it would list everybody.
+    let refused = world.get("/v1/users?phone=138&limit=3").await;
+    assert_eq!(refused.body["errors"][0]["pointer"], "phone", "{refused:?}");
+    let reason = refused.body["errors"][0]["reason"].as_str().expect("a reason").to_owned();
+    assert!(reason.contains("cursor, external_id, limit, openid, unionid"), "{reason}");
+    refused.problem(400, "invalid_request");
+    assert_eq!(world.get("/v1/users?openid=x").await.status, 200);
+    world.finish().await;
+}
+
+#[rstest]
+#[tokio::test]
 async fn health_readiness_and_the_keys_are_public(#[values(Kind::Sqlite, Kind::Postgres)] kind: Kind) {
     let Some(world) = World::new(kind).await else { return };
     for path in ["/healthz", "/readyz", "/.well-known/jwks.json", "/openapi.json"] {
