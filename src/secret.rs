@@ -103,6 +103,11 @@ impl MasterKeys {
         mac_with(&self.0[0], purpose, data)
     }
 
+    /// What `mac` gave or gives under each of the keys, the newest first: what an older key indexed is found, too.
+    pub fn macs(&self, purpose: &str, data: &[u8]) -> Vec<Vec<u8>> {
+        self.0.iter().map(|key| mac_with(key, purpose, data).to_vec()).collect()
+    }
+
     /// Whether `tag` is the MAC of `data` under any of the keys, in constant time.
     pub fn mac_matches(&self, purpose: &str, data: &[u8], tag: &[u8]) -> bool {
         self.0.iter().fold(false, |found, key| found | bool::from(mac_with(key, purpose, data).as_slice().ct_eq(tag)))

@@ -6,6 +6,7 @@ use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Qu
 use crate::{
     context::Context,
     error::{Code, Error},
+    user_data::phone,
 };
 
 const LONGEST_EXTERNAL_ID: usize = 200;
@@ -72,6 +73,21 @@ pub async fn list(ctx: &Context, filter: &Filter, before: Option<UserId>, limit:
     }
     let people = with_identities(ctx, query.all(ctx.db.read()).await?).await?;
     Ok(people.into_iter().filter_map(|person| person.within(filter.app_ids.as_deref())).collect())
+}
+
+/// Most people who may share a number, such as that of a desk.
+const MOST_WITH_A_NUMBER: u64 = 200;
+
+/// Everybody with this phone number, newest first.
+pub async fn with_phone(ctx: &Context, number: &str) -> Result<Vec<Person>, Error> {
+    let indexes = phone::indexes(&ctx.keys, number)?;
+    let users = row::Entity::find()
+        .filter(row::Column::PhoneIndex.is_in(indexes))
+        .order_by_desc(row::Column::Id)
+        .limit(MOST_WITH_A_NUMBER)
+        .all(ctx.db.read())
+        .await?;
+    with_identities(ctx, users).await
 }
 
 /// A user by id; an alias leads to the user it was merged into.

@@ -53,9 +53,22 @@ pub async fn take(ctx: &Context, session: &session::Model, code: &str) -> Result
     Ok(phone)
 }
 
+const INDEX: &str = "phone number";
+
 /// By what a phone number in E.164 is found: `user.phone_index`.
 pub fn index(keys: &MasterKeys, number: &str) -> Vec<u8> {
-    keys.mac("phone number", number.as_bytes()).to_vec()
+    keys.mac(INDEX, number.as_bytes()).to_vec()
+}
+
+/// What `user.phone_index` may hold for a number while the master key is changed. Spaces and hyphens do not count;
+/// it begins with + and the country code.
+pub fn indexes(keys: &MasterKeys, number: &str) -> Result<Vec<Vec<u8>>, Error> {
+    let number: String = number.chars().filter(|c| !matches!(c, ' ' | '-')).collect();
+    let digits = number.strip_prefix('+').unwrap_or_default();
+    if !(4..=20).contains(&digits.len()) || !digits.bytes().all(|digit| digit.is_ascii_digit()) {
+        return Err(Error::field("/phone_number", "must be a number with its country code, such as +8613800000001"));
+    }
+    Ok(keys.macs(INDEX, number.as_bytes()))
 }
 
 /// The user's phone number, if it is known.

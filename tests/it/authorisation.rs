@@ -74,6 +74,7 @@ const TABLE: &[(&str, For, u16)] = &[
     // The story's endpoint was told nothing yet.
     ("redeliver_webhook", Thing("webhooks:write"), 404),
     ("list_users", List("users:read"), 200),
+    ("search_users", AllApps("users:read"), 200),
     ("get_user", Thing("users:read"), 200),
     ("erase_user", Thing("users:write"), 204),
     ("set_external_id", Thing("users:write"), 200),
@@ -163,6 +164,7 @@ fn body(operation: &str, number: usize) -> Option<Value> {
         }),
         "change_me" => json!({ "nickname": "x" }),
         "create_rule" | "replace_rule" => rule,
+        "search_users" => json!({ "phone_number": "+8613800000001" }),
         "set_external_id" => json!({ "external_id": format!("x{number}") }),
         "ban_user" => json!({ "because": "x" }),
         "pause_app" => json!({ "because": "x" }),

@@ -52,6 +52,14 @@ async fn a_phone_number_is_kept_sealed_and_found_by_its_index(#[values(Kind::Sql
     assert_eq!(phone::of(&world.ctx.keys, &row).expect("opens").as_deref(), Some("+8613800000001"));
     assert_eq!(row.phone_index, Some(phone::index(&world.ctx.keys, "+8613800000001")));
     assert!(row.phone_at.is_some());
+    let found = async |number: &str| {
+        let people = world.post("/v1/users/search", json!({ "phone_number": number })).await.body["data"].clone();
+        people.as_array().expect("a list").iter().map(|user| user["id"].clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(found("+86 138-0000-0001").await, std::slice::from_ref(&ann.user_id));
+    assert!(found("+8613800000002").await.is_empty());
+    let refused = world.post("/v1/users/search", json!({ "phone_number": "13800000001" })).await;
+    assert_eq!(refused.body["errors"][0]["pointer"], "/phone_number", "{refused:?}");
     world.finish().await;
 }
 
