@@ -95,7 +95,7 @@ const TAKE: &str = r#", held AS (
         SELECT credit.*, v_wanted FROM credit JOIN v ON identity_id = v_identity_id AND template_id = v_template_id
         ORDER BY identity_id, template_id COLLATE "C" FOR UPDATE OF credit
     ), taken AS (
-        UPDATE credit SET credits = held.credits - LEAST(held.credits, v_wanted), updated_at = $1 FROM held
+        UPDATE credit SET credits = held.credits - LEAST(held.credits, v_wanted), updated_at = $same FROM held
         WHERE credit.identity_id = held.identity_id AND credit.template_id = held.template_id
           AND held.kind = 'one_time' AND held.credits > 0
     )
@@ -120,7 +120,7 @@ async fn take(tx: &DatabaseTransaction, wants: &[Want], now: Timestamp) -> Resul
         change_all(tx, taken, now).await?;
         return Ok(balances);
     }
-    let mut rows = Rows::of(&["v_identity_id", "v_template_id", "v_wanted"], [now.into()]);
+    let mut rows = Rows::of(&["v_identity_id", "v_template_id", "v_wanted"]).with(now);
     for ((identity_id, template_id), count) in wanted {
         rows.push([identity_id.into(), template_id.into(), count.into()]);
     }
@@ -270,12 +270,12 @@ async fn change_all<'a>(
     deltas: impl Iterator<Item = (IdentityId, &'a str, i32)>,
     now: Timestamp,
 ) -> Result<(), Error> {
-    let mut rows = Rows::of(&["v_identity_id", "v_template_id", "v_delta"], [now.into()]);
+    let mut rows = Rows::of(&["v_identity_id", "v_template_id", "v_delta"]).with(now);
     for (identity_id, template_id, delta) in deltas {
         rows.push([identity_id.into(), template_id.into(), delta.into()]);
     }
     if !rows.is_empty() {
-        let sql = "UPDATE credit SET credits = credits + v_delta, updated_at = $1 FROM v \
+        let sql = "UPDATE credit SET credits = credits + v_delta, updated_at = $same FROM v \
                    WHERE identity_id = v_identity_id AND template_id = v_template_id";
         tx.execute_raw(rows.statement(tx.get_database_backend(), sql)).await?;
     }

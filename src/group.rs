@@ -1,7 +1,7 @@
 //! Groups concurrent writes into one statement and one commit.
 //!
 //! ```text
-//! callers ─▶ queue ─▶ a runner takes what waits (no timer) ─▶ one write ─▶ each caller its own result
+//! callers ─▶ queue ─▶ a runner takes what waits ─▶ one write ─▶ each caller its own result
 //!                        └ the write failed: each item once more by itself
 //! ```
 //!
@@ -11,6 +11,7 @@
 use std::{
     collections::VecDeque,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use tokio::sync::oneshot;
@@ -24,6 +25,8 @@ pub struct Limits {
     pub most: usize,
     /// Writes at the same time; there is more than one only while a whole one waits.
     pub at_once: usize,
+    /// How long those who came during a write gather before the next one.
+    pub gather: Duration,
 }
 
 type Waiting<T, R> = (Arc<T>, oneshot::Sender<Result<R, Error>>);
@@ -104,6 +107,9 @@ impl<T: Send + Sync + 'static, R: Send + 'static> Group<T, R> {
                 // Nobody may be waiting any more.
                 let _ = answer.send(result);
             }
+            if !limits.gather.is_zero() && !self.queue().waiting.is_empty() {
+                tokio::time::sleep(limits.gather).await;
+            }
         }
     }
 
@@ -147,7 +153,7 @@ where
 mod tests {
     use super::*;
 
-    const LIMITS: Limits = Limits { most: 8, at_once: 1 };
+    const LIMITS: Limits = Limits { most: 8, at_once: 1, gather: Duration::from_millis(1) };
 
     async fn all(group: &Arc<Group<u32, u32>>, sizes: &Arc<Mutex<Vec<usize>>>, items: u32) -> Vec<Result<u32, Error>> {
         let mut tasks = Vec::new();

@@ -146,7 +146,7 @@ async fn exchange(ctx: &Context, app: &App, code: &str, code_mac: Vec<u8>, addre
                 let ctx = writer.clone();
                 async move { record::record(&ctx, &logins).await }
             };
-            let limits = Limits { most: MOST_TOGETHER, at_once: ctx.db.writers() };
+            let limits = Limits { most: MOST_TOGETHER, at_once: ctx.db.writers(), gather: Duration::ZERO };
             let (session, is_new) = ctx.memory::<Logins>().0.join(login, limits, write).await?;
             Ok(Done { session, is_new })
         }

@@ -131,7 +131,9 @@ pub async fn look(ctx: &Context) -> Result<Revisions, Error> {
             Ok(callers.iter().map(|_| Ok(all.clone())).collect())
         }
     };
-    ctx.memory::<Reads>().group.join((), Limits { most: 1024, at_once: 2 }, together).await
+    // A look is over before many have come; those who did wait for a few more.
+    let limits = Limits { most: 1024, at_once: 2, gather: Duration::from_millis(2) };
+    ctx.memory::<Reads>().group.join((), limits, together).await
 }
 
 async fn read(ctx: &Context, db: &impl ConnectionTrait) -> Result<Revisions, Error> {

@@ -171,7 +171,7 @@ pub async fn lock_persons<'a>(tx: &DatabaseTransaction, unionids: impl Iterator<
     let mut unionids: Vec<_> = unionids.collect();
     unionids.sort_unstable();
     unionids.dedup();
-    let mut rows = Rows::of(&["unionid"], []);
+    let mut rows = Rows::of(&["unionid"]);
     for unionid in unionids {
         rows.push([unionid.into()]);
     }

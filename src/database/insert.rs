@@ -2,14 +2,18 @@
 //! are the same, and each bound value costs both sides.
 //!
 //! ```text
-//! WITH v (id, openid, …) AS (VALUES ($1, $5, …), ($2, $6, …), …)
+//! WITH v (id, openid, …) AS (VALUES ($1, $2, …), ($5, $6, …), …)
 //! INSERT INTO t (id, openid, state, …) SELECT id, openid, $9, … FROM v
 //! ```
+
+use std::vec;
 
 use sea_orm::{
     ActiveModelTrait, ColumnTrait, ColumnType, ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, EntityTrait,
     IdenStatic, Iterable, Statement, Value,
 };
+
+use super::rows::place;
 
 /// How rows of a table are stored.
 pub struct Insert<'a, E: EntityTrait> {
@@ -44,7 +48,7 @@ impl<E: EntityTrait> Insert<'_, E> {
             .filter(|set| set.iter().all(alike))
             .flat_map(|set| set.iter().map(IdenStatic::as_str))
             .collect();
-        let mut text = Text::default();
+        let mut text = Text { backend, columns: Vec::new(), own: Vec::new() };
         for (column, cells) in said {
             let as_json = backend == DbBackend::Postgres && matches!(column.def().get_column_type(), ColumnType::Json);
             text.column(column.as_str(), cells, shared.contains(&column.as_str()), as_json);
@@ -72,13 +76,18 @@ fn said<E: EntityTrait>(mut rows: Vec<E::ActiveModel>) -> Result<Vec<Said<E::Col
 }
 
 /// A statement while it is written.
-#[derive(Default)]
 struct Text {
-    values: Vec<Value>,
-    columns: Vec<String>,
-    selected: Vec<String>,
-    /// The columns of `v`, each with the number of its first value.
-    own: Vec<(String, usize)>,
+    backend: DbBackend,
+    columns: Vec<Column>,
+    /// The columns of `v`, each with a cell for each row.
+    own: Vec<(String, vec::IntoIter<Value>)>,
+}
+
+struct Column {
+    name: String,
+    /// What all rows say.
+    shared: Option<Value>,
+    as_json: bool,
 }
 
 impl Text {
@@ -88,34 +97,45 @@ impl Text {
         if as_json {
             cells.iter_mut().for_each(as_text);
         }
-        let first = self.values.len() + 1;
-        self.values.extend(cells);
-        let from = if is_shared { format!("${first}") } else { name.clone() };
-        self.selected.push(if as_json { format!("CAST({from} AS json)") } else { from });
+        let shared = if is_shared { cells.pop() } else { None };
         if !is_shared {
-            self.own.push((name.clone(), first));
+            self.own.push((name.clone(), cells.into_iter()));
         }
-        self.columns.push(name);
+        self.columns.push(Column { name, shared, as_json });
     }
 
-    fn end(self, table: &str, rows: usize, suffix: &str) -> (String, Vec<Value>) {
+    /// The values are in the order of their places.
+    fn end(mut self, table: &str, rows: usize, suffix: &str) -> (String, Vec<Value>) {
+        let mut values = Vec::with_capacity(rows * self.own.len() + self.columns.len());
         let names: Vec<_> = self.own.iter().map(|(name, _)| name.as_str()).collect();
         let mut sql = format!("WITH v ({}) AS (VALUES ", names.join(", "));
         for row in 0..rows {
-            for (index, (_, first)) in self.own.iter().enumerate() {
-                sql.push_str(match (index, row) {
-                    (0, 0) => "($",
-                    (0, _) => "), ($",
-                    _ => ", $",
-                });
-                sql.push_str(&(first + row).to_string());
+            sql.push_str(if row == 0 { "(" } else { "), (" });
+            for (index, (_, cells)) in self.own.iter_mut().enumerate() {
+                sql.push_str(if index == 0 { "" } else { ", " });
+                values.extend(cells.next());
+                place(&mut sql, self.backend, values.len());
             }
         }
-        // Without a condition SQLite takes the ON of a conflict for that of a join.
-        let (columns, selected) = (self.columns.join(", "), self.selected.join(", "));
-        let into = format!(")) INSERT INTO \"{table}\" ({columns}) SELECT {selected} FROM v WHERE true {suffix}");
+        let columns: Vec<_> = self.columns.iter().map(|column| column.name.as_str()).collect();
+        let into = format!(")) INSERT INTO \"{table}\" ({}) SELECT ", columns.join(", "));
         sql.push_str(&into);
-        (sql, self.values)
+        for (index, Column { name, shared, as_json }) in self.columns.into_iter().enumerate() {
+            sql.push_str(if index == 0 { "" } else { ", " });
+            sql.push_str(if as_json { "CAST(" } else { "" });
+            match shared {
+                None => sql.push_str(&name),
+                Some(value) => {
+                    values.push(value);
+                    place(&mut sql, self.backend, values.len());
+                }
+            }
+            sql.push_str(if as_json { " AS json)" } else { "" });
+        }
+        // Without a condition SQLite takes the ON of a conflict for that of a join.
+        sql.push_str(" FROM v WHERE true ");
+        sql.push_str(suffix);
+        (sql, values)
     }
 }
 
@@ -162,7 +182,7 @@ mod tests {
     #[test]
     fn what_all_rows_share_is_bound_once() {
         let statement = written(DbBackend::Sqlite, [event("shop", "1"), event("shop", "2")]);
-        let expected = r#"WITH v ("id", "source_id", "time", "data", "body_hash", "outcomes") AS (VALUES ($1, $4, $7, $9, $11, $13), ($2, $5, $8, $10, $12, $14)) INSERT INTO "event" ("id", "source", "source_id", "event_type", "time", "data", "body_hash", "outcomes", "created_at") SELECT "id", $3, "source_id", $6, "time", "data", "body_hash", "outcomes", $15 FROM v WHERE true ON CONFLICT DO NOTHING"#;
+        let expected = r#"WITH v ("id", "source_id", "time", "data", "body_hash", "outcomes") AS (VALUES (?, ?, ?, ?, ?, ?), (?, ?, ?, ?, ?, ?)) INSERT INTO "event" ("id", "source", "source_id", "event_type", "time", "data", "body_hash", "outcomes", "created_at") SELECT "id", ?, "source_id", ?, "time", "data", "body_hash", "outcomes", ? FROM v WHERE true ON CONFLICT DO NOTHING"#;
         assert_eq!(statement.sql, expected);
         assert_eq!(statement.values.expect("values").0.len(), 15);
     }
@@ -172,6 +192,7 @@ mod tests {
         let statement = written(DbBackend::Postgres, [event("shop", "1"), event("desk", "2")]);
         assert!(statement.sql.contains(r#"("id", "source", "source_id", "event_type", "time","#), "{}", statement.sql);
         assert!(statement.sql.contains(r#"CAST("data" AS json)"#), "{}", statement.sql);
+        assert!(statement.sql.contains("($9, $10,") && statement.sql.contains(", $17 FROM v"), "{}", statement.sql);
         let values = statement.values.expect("values").0;
         assert!(
             values.contains(&Value::String(Some(r#"{"b":1,"a":2}"#.into()))),

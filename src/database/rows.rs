@@ -5,18 +5,25 @@
 
 use sea_orm::{DbBackend, Statement, Value};
 
-/// Rows of values for `WITH v(…) AS (VALUES …)`, after values that are the same for all of them.
+/// Where the value that is the same for all rows stands in a statement, once.
+pub const SAME: &str = "$same";
+
+/// Rows of values for `WITH v(…) AS (VALUES …)`.
 pub struct Rows {
     columns: &'static [&'static str],
-    /// `$1` and so on.
-    same: usize,
     values: Vec<Value>,
+    same: Option<Value>,
 }
 
 impl Rows {
-    /// No rows yet, with columns of these names; the statement knows `same` as `$1` and so on.
-    pub fn of<const N: usize>(columns: &'static [&'static str], same: [Value; N]) -> Self {
-        Self { columns, same: N, values: same.into() }
+    /// No rows yet, with columns of these names.
+    pub fn of(columns: &'static [&'static str]) -> Self {
+        Self { columns, values: Vec::new(), same: None }
+    }
+
+    /// The statement has this value in the place of `SAME`.
+    pub fn with(self, same: impl Into<Value>) -> Self {
+        Self { same: Some(same.into()), ..self }
     }
 
     /// Adds a row; its values are in the order of the columns.
@@ -26,31 +33,48 @@ impl Rows {
     }
 
     pub fn is_empty(&self) -> bool {
-        self.values.len() == self.same
+        self.values.is_empty()
     }
 
     /// The statement that reads the rows as `v`. The last row is repeated up to a power of two, so the
     /// statement must not mind a row that comes twice: an update, not an insert.
     pub fn statement(mut self, backend: DbBackend, sql: &str) -> Statement {
         let width = self.columns.len();
-        let rows = (self.values.len() - self.same) / width;
+        let rows = self.values.len() / width;
         for _ in rows..rows.next_power_of_two() {
             self.values.extend_from_within(self.values.len() - width..);
         }
         let mut text = format!("WITH v({}) AS (VALUES ", self.columns.join(", "));
-        for index in 0..self.values.len() - self.same {
-            let before = match (index % width, index) {
+        for index in 0..self.values.len() {
+            text.push_str(match (index % width, index) {
                 (0, 0) => "(",
                 (0, _) => "), (",
                 _ => ", ",
-            };
-            text.push_str(before);
-            text.push('$');
-            text.push_str(&(self.same + index + 1).to_string());
+            });
+            place(&mut text, backend, index + 1);
         }
         text.push_str(")) ");
-        text.push_str(sql);
+        if let Some(same) = self.same {
+            self.values.push(same);
+            let (before, after) = sql.split_once(SAME).unwrap_or((sql, ""));
+            text.push_str(before);
+            place(&mut text, backend, self.values.len());
+            text.push_str(after);
+        } else {
+            text.push_str(sql);
+        }
         Statement::from_sql_and_values(backend, text, self.values)
+    }
+}
+
+/// Writes the place of a value, counted from 1; places come in their order. SQLite keeps a list of those with names
+/// or numbers and goes through it for each.
+pub fn place(sql: &mut String, backend: DbBackend, number: usize) {
+    if backend == DbBackend::Sqlite {
+        sql.push('?');
+    } else {
+        sql.push('$');
+        sql.push_str(&number.to_string());
     }
 }
 
@@ -78,15 +102,22 @@ mod tests {
 
     #[test]
     fn rows_are_numbered_and_brought_to_a_power_of_two() {
-        let mut rows = Rows::of(&["a", "b"], [true.into()]);
-        for n in 0..3_i32 {
-            rows.push([n.into(), "x".into()]);
+        for (backend, expected) in [
+            (DbBackend::Sqlite, "WITH v(a, b) AS (VALUES (?, ?), (?, ?), (?, ?), (?, ?)) SELECT a FROM v WHERE ?"),
+            (
+                DbBackend::Postgres,
+                "WITH v(a, b) AS (VALUES ($1, $2), ($3, $4), ($5, $6), ($7, $8)) SELECT a FROM v WHERE $9",
+            ),
+        ] {
+            let mut rows = Rows::of(&["a", "b"]).with(true);
+            for n in 0..3_i32 {
+                rows.push([n.into(), "x".into()]);
+            }
+            let statement = rows.statement(backend, "SELECT a FROM v WHERE $same");
+            assert_eq!(statement.sql, expected);
+            let values = statement.values.expect("values").0;
+            assert_eq!(values[4..6], values[6..8], "the last row comes twice");
         }
-        let statement = rows.statement(DbBackend::Sqlite, "SELECT a FROM v WHERE $1");
-        let expected = "WITH v(a, b) AS (VALUES ($2, $3), ($4, $5), ($6, $7), ($8, $9)) SELECT a FROM v WHERE $1";
-        assert_eq!(statement.sql, expected);
-        let values = statement.values.expect("values").0;
-        assert_eq!(values[5..7], values[7..9], "the last row comes twice");
     }
 
     #[test]

@@ -134,7 +134,7 @@ async fn renew_session_keys(
             }
         }
     }
-    let mut rows = Rows::of(&["v_id", "v_key", "v_at"], []);
+    let mut rows = Rows::of(&["v_id", "v_key", "v_at"]);
     for (id, login) in newest {
         rows.push([id.into(), seal_session_key(ctx, id, login).into(), login.began_at.into()]);
     }

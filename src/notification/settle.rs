@@ -95,7 +95,7 @@ pub async fn settle(ctx: &Context, settlements: &[&Settlement]) -> Result<Vec<Op
 /// A message that WeChat took: most of all there is to settle, so only what differs is bound.
 const WRITE_TAKEN: &str = "UPDATE notification SET
     state = 'accepted', reason = NULL, attempts_used = attempts_used + 1, lease_until = NULL, lease_token = NULL,
-    sent_at = $1, message_id = v_message_id, attempt_ms = v_attempt_ms
+    sent_at = $same, message_id = v_message_id, attempt_ms = v_attempt_ms
 FROM v WHERE id = v_id AND lease_token = v_token AND state IN ('sending', 'unsure') RETURNING id";
 
 /// What is not told stays as it is. An unsure row keeps its lease token: its own late answer may still
@@ -114,21 +114,18 @@ async fn write_rows(
     nexts: &[Next],
     now: Timestamp,
 ) -> Result<HashSet<NotificationId>, Error> {
-    let mut taken = Rows::of(&["v_id", "v_token", "v_message_id", "v_attempt_ms"], [now.into()]);
-    let mut others = Rows::of(
-        &[
-            "v_id",
-            "v_token",
-            "v_state",
-            "v_reason",
-            "v_due_at",
-            "v_attempts_used",
-            "v_credit",
-            "v_detail",
-            "v_finished_at",
-        ],
-        [],
-    );
+    let mut taken = Rows::of(&["v_id", "v_token", "v_message_id", "v_attempt_ms"]).with(now);
+    let mut others = Rows::of(&[
+        "v_id",
+        "v_token",
+        "v_state",
+        "v_reason",
+        "v_due_at",
+        "v_attempts_used",
+        "v_credit",
+        "v_detail",
+        "v_finished_at",
+    ]);
     for (Settlement { row, came, duration_ms }, next) in settlements.iter().zip(nexts) {
         if let Came::Accepted { message_id } = came {
             taken.push([row.id.into(), row.lease_token.into(), message_id.clone().into(), (*duration_ms).into()]);
