@@ -22,6 +22,7 @@ impl Rows {
     }
 
     /// The statement has this value in the place of `SAME`.
+    #[must_use]
     pub fn with(self, same: impl Into<Value>) -> Self {
         Self { same: Some(same.into()), ..self }
     }
