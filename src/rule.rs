@@ -3,7 +3,10 @@
 pub mod check;
 pub mod compiled;
 mod filter;
-mod trial;
+mod language;
+mod output;
+mod text;
+mod vocabulary;
 
 use std::sync::Arc;
 
@@ -125,15 +128,16 @@ async fn read(ctx: &Context) -> Result<Vec<CompiledRule>, Error> {
         let fields = templates.iter().find(of).map_or(template::Fields(Vec::new()), |template| template.fields.clone());
         compile(row, &fields)
     };
-    Ok(enabled.all(ctx.db.read()).await?.into_iter().filter_map(compile).collect())
+    Ok(enabled.all(ctx.db.read()).await?.into_iter().map(compile).collect())
 }
 
-/// A rule is compiled before it is stored, so a failure here is a fault of ours and told as one.
-fn compile(row: row::Model, fields: &template::Fields) -> Option<CompiledRule> {
-    let id = row.id;
-    CompiledRule::new(row, fields)
-        .inspect_err(|faults| tracing::error!(rule.id = %id, ?faults, "rule.does_not_compile"))
-        .ok()
+/// A rule is checked before it is stored; an earlier version may have allowed what this one does not.
+fn compile(row: row::Model, fields: &template::Fields) -> CompiledRule {
+    let rule = CompiledRule::new(row, fields);
+    if let Some(fault) = rule.fault() {
+        tracing::error!(rule.id = %rule.row.id, fault.pointer, fault.reason, "rule.does_not_compile");
+    }
+    rule
 }
 
 fn model(id: RuleId, d: Definition, created_at: entity::Timestamp, updated_at: entity::Timestamp) -> row::Model {

@@ -40,7 +40,9 @@ struct RuleBody {
     app_id: String,
     /// One of `GET /v1/apps/{app_id}/templates`: its id, or its title where only one has it.
     template_id: String,
-    /// Template field → MiniJinja expression over the event: `{{ data.order_no }}`. Every field of the template.
+    /// Template field → MiniJinja expression over the event: `{{ data.order_no }}`. Every field of the template. An
+    /// expression has at most 1,000 characters; a missing value, `null`, a list or an object is no text and fails the
+    /// message (`bad_data`): write `{{ data.item|default("…", true) }}`. README.md lists tags, filters and tests.
     fields: BTreeMap<String, String>,
     /// The page the message opens, without a slash at the beginning; may hold expressions.
     page: Option<String>,
@@ -48,7 +50,8 @@ struct RuleBody {
     url: Option<String>,
     /// Service accounts: the Mini Program page the message opens.
     miniprogram: Option<MiniProgramLink>,
-    /// An expression that must be true, such as `data.amount > 100`.
+    /// An expression that must be true, such as `data.amount > 100`. A text and a number have no order: where the
+    /// amount may be a text, write `data.amount|float > 100`.
     when: Option<String>,
     /// Computes the recipients instead of the event naming them: `external:{{ data.buyer_id }}`.
     recipients: Option<String>,

@@ -147,7 +147,7 @@ fn named(event: &Incoming) -> Vec<String> {
     }
 }
 
-/// What expressions see; `rule/trial.rs` names the same parts.
+/// What expressions see; `rule/compiled.rs` names the same parts.
 fn scope(event: &Incoming) -> Value {
     context! {
         id => &event.id,

@@ -7,15 +7,16 @@ use entity::{
     rule as row,
     template::{Field, Fields},
 };
-use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value};
+use minijinja::{Environment, Value};
 
-use super::{filter, trial};
+use super::{language, output::Output, vocabulary};
 use crate::{error::FieldError, keyword};
 
-/// Enough for any sensible expression, and an end for a loop that has none.
-const FUEL: u64 = 20_000;
+/// What expressions see of an event; `event/apply.rs` fills it in.
+pub const SEEN: [&str; 6] = ["id", "source", "type", "subject", "time", "data"];
+
 const WHEN: &str = "when";
-const RECIPIENTS: &str = "recipients";
+pub(super) const RECIPIENTS: &str = "recipients";
 const PAGE: &str = "page";
 const URL: &str = "url";
 const MINIPROGRAM_PAGE: &str = "miniprogram/page";
@@ -26,6 +27,8 @@ pub struct CompiledRule {
     env: Environment<'static>,
     /// Template field → the only values it takes.
     listed: HashMap<String, Vec<String>>,
+    /// What keeps it from working at all: it was stored when expressions were allowed more than they are now.
+    fault: Option<FieldError>,
 }
 
 /// What a rule makes of an event, the same for all recipients; as far as it could be made.
@@ -60,54 +63,56 @@ impl Message {
 }
 
 impl CompiledRule {
-    /// Parses every expression; each that does not parse, or can never be computed, is named by its pointer.
-    pub fn new(row: row::Model, template: &Fields) -> Result<Self, Vec<FieldError>> {
-        let (compiled, faults) = Self::compile(row, template);
-        if faults.is_empty() { Ok(compiled) } else { Err(faults) }
+    /// Parses every expression. A rule with one that is not taken applies to each of its events, and says of each
+    /// message why it cannot be made: it must not be passed over in silence.
+    pub fn new(row: row::Model, template: &Fields) -> Self {
+        let (mut compiled, faults) = Self::compile(row, template);
+        compiled.fault = faults.into_iter().next();
+        compiled
     }
 
-    /// Everything that keeps a rule from ever working, or from working with this template.
+    /// Everything that keeps a rule from ever working, or from working with this template, each named by its pointer.
     pub fn faults(row: row::Model, template: &Fields) -> Vec<FieldError> {
         let (compiled, mut faults) = Self::compile(row, template);
         faults.extend(compiled.constants());
         faults
     }
 
+    /// Why this rule cannot work at all.
+    pub fn fault(&self) -> Option<&FieldError> {
+        self.fault.as_ref()
+    }
+
     fn compile(row: row::Model, template: &Fields) -> (Self, Vec<FieldError>) {
-        let mut env = Environment::new();
-        env.set_auto_escape_callback(|_| AutoEscape::None);
-        // A missing field must not silently become an empty text in somebody's message.
-        env.set_undefined_behavior(UndefinedBehavior::SemiStrict);
-        env.set_fuel(Some(FUEL));
-        filter::add_to(&mut env);
+        let mut env = vocabulary::environment();
         let mut faults = Vec::new();
-        let mut add = |env: &mut Environment<'static>, name: String, source: String| {
-            let fault = match env.add_template_owned(name.clone(), source) {
-                Ok(()) => trial::objection(env, &name),
-                Err(error) => Some(reason(&error)),
-            };
-            faults.extend(fault.map(|fault| FieldError::new(format!("/{name}"), fault)));
+        let mut add = |name: String, checked: Result<String, String>| {
+            let added = checked.and_then(|source| {
+                env.add_template_owned(name.clone(), source).map_err(|error| reason(&error))?;
+                objection(&env, &name).map_or(Ok(()), Err)
+            });
+            faults.extend(added.err().map(|fault| FieldError::new(format!("/{name}"), fault)));
         };
         for (key, source) in &row.fields.0 {
-            add(&mut env, field(key), source.clone());
+            add(field(key), language::text(source));
         }
-        let link = row.miniprogram.as_ref().map(|link| link.page.clone());
-        for (name, source) in
-            [(RECIPIENTS, &row.recipients), (PAGE, &row.page), (URL, &row.url), (MINIPROGRAM_PAGE, &link)]
-        {
+        let link = row.miniprogram.as_ref().map(|link| &link.page);
+        for (name, source) in [
+            (RECIPIENTS, row.recipients.as_ref()),
+            (PAGE, row.page.as_ref()),
+            (URL, row.url.as_ref()),
+            (MINIPROGRAM_PAGE, link),
+        ] {
             if let Some(source) = source {
-                add(&mut env, name.to_owned(), source.clone());
+                add(name.to_owned(), language::text(source));
             }
         }
         if let Some(condition) = &row.when {
-            match env.compile_expression_owned(condition.clone()).map(drop) {
-                Ok(()) => add(&mut env, WHEN.to_owned(), format!("{{% if {condition} %}}1{{% endif %}}")),
-                Err(error) => faults.push(FieldError::new("/when", reason(&error))),
-            }
+            add(WHEN.to_owned(), language::condition(condition));
         }
         let listed = |field: &Field| (field.key.clone(), field.enum_values.clone());
         let listed = template.0.iter().map(listed).collect();
-        (Self { row, env, listed }, faults)
+        (Self { row, env, listed, fault: None }, faults)
     }
 
     /// Faults of what does not depend on the event: it is the same in every message.
@@ -134,6 +139,9 @@ impl CompiledRule {
 
     /// Whether the condition holds; a rule without one always applies.
     pub fn applies(&self, event: &Value) -> Result<bool, FieldError> {
+        if let Some(fault) = &self.fault {
+            return Err(fault.clone());
+        }
         Ok(self.row.when.is_none() || self.render(WHEN, event)? == "1")
     }
 
@@ -141,6 +149,9 @@ impl CompiledRule {
     pub fn recipients(&self, event: &Value) -> Result<Option<Vec<String>>, FieldError> {
         if self.row.recipients.is_none() {
             return Ok(None);
+        }
+        if let Some(fault) = &self.fault {
+            return Err(fault.clone());
         }
         Ok(Some(split_recipients(&self.render(RECIPIENTS, event)?)))
     }
@@ -187,8 +198,14 @@ impl CompiledRule {
     }
 
     fn render(&self, name: &str, event: &Value) -> Result<String, FieldError> {
-        let rendered = self.env.get_template(name).and_then(|template| template.render(event));
-        rendered.map_err(|error| FieldError::new(format!("/{name}"), reason(&error)))
+        let mut output = Output::of(name);
+        let template = self.env.get_template(name);
+        let rendered = template.and_then(|template| template.render_captured_to(event, &mut output).map(drop));
+        let written = match rendered {
+            Ok(()) => output.into_text(),
+            Err(error) => output.overflow().map_or_else(|| Err(reason(&error)), Err),
+        };
+        written.map_err(|reason| FieldError::new(format!("/{name}"), reason))
     }
 }
 
@@ -199,6 +216,16 @@ pub fn split_recipients(text: &str) -> Vec<String> {
 
 fn field(key: &str) -> String {
     format!("fields/{key}")
+}
+
+/// Why the template of this name can never be rendered, whatever the event says: it names what no event has.
+fn objection(env: &Environment<'_>, name: &str) -> Option<String> {
+    let template = env.get_template(name).ok()?;
+    let known = |variable: &str| SEEN.contains(&variable) || env.globals().any(|(global, _)| global == variable);
+    let mut unknown: Vec<_> = template.undeclared_variables(false).into_iter().filter(|name| !known(name)).collect();
+    unknown.sort_unstable();
+    let variable = unknown.first()?;
+    Some(format!("an event has no `{variable}`; expressions see {}", SEEN.join(", ")))
 }
 
 pub(super) fn reason(error: &minijinja::Error) -> String {

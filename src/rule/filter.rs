@@ -2,8 +2,9 @@
 //! `{{ data.item | truncate(20) }}`.
 
 use chrono::{DateTime, FixedOffset, NaiveDate, NaiveDateTime};
-use minijinja::{Environment, Error, ErrorKind, Value, value::ValueKind};
+use minijinja::{Environment, Error, State, Value, value::ValueKind};
 
+use super::text::{copied, scalar, shown, wrong};
 use crate::keyword;
 
 /// China has one time of day.
@@ -25,9 +26,10 @@ enum Moment {
 
 /// A moment in China: RFC 3339, a day (`2026-01-02`), or seconds or milliseconds since 1970. Styles: `cn`
 /// (2026年1月2日 11:04; a mere day without the time), `cn_date`, `date` (2026-01-02), `time` (11:04), `datetime`.
-fn date(value: Value, style: Option<String>) -> Result<String, Error> {
+fn date(value: Value, style: Option<Value>) -> Result<String, Error> {
     let moment = moment(&value)?;
-    let pattern = match (style.as_deref().unwrap_or("cn"), &moment) {
+    let style = style.as_ref().map_or_else(|| "cn".to_owned(), shown);
+    let pattern = match (style.as_str(), &moment) {
         ("cn", Moment::Time(_)) => "%Y年%-m月%-d日 %H:%M",
         ("cn" | "cn_date", _) => "%Y年%-m月%-d日",
         ("date", _) => "%Y-%m-%d",
@@ -46,8 +48,9 @@ fn date(value: Value, style: Option<String>) -> Result<String, Error> {
 
 fn moment(value: &Value) -> Result<Moment, Error> {
     let east = FixedOffset::east_opt(EAST).ok_or_else(|| wrong("no such time zone"))?;
-    let unreadable = || wrong(format!("{value} is no moment; date takes RFC 3339, 2026-01-02, or seconds since 1970"));
-    defined(value)?;
+    let unreadable =
+        || wrong(format!("{} is no moment; date takes RFC 3339, 2026-01-02, or seconds since 1970", shown(value)));
+    scalar(value)?;
     if value.kind() == ValueKind::Number {
         let number = i64::try_from(value.clone()).map_err(|_| unreadable())?;
         let millis = if number.abs() < MOST_SECONDS { number * 1000 } else { number };
@@ -70,44 +73,33 @@ fn moment(value: &Value) -> Result<Moment, Error> {
 }
 
 /// `¥12.50`, from yuan or, with `money("fen")`, from fen.
-fn money(value: Value, unit: Option<String>) -> Result<String, Error> {
-    defined(&value)?;
-    let text = value.as_str().map_or_else(|| value.to_string(), |text| text.trim().to_owned());
-    let (whole, fraction) = text.split_once('.').unwrap_or((&text, ""));
+fn money(value: Value, unit: Option<Value>) -> Result<String, Error> {
+    let text = scalar(&value)?;
+    let text = text.trim();
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
     let digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
     if whole.is_empty() || !digits(whole) || !digits(fraction) {
-        return Err(wrong(format!("{value} is no amount; money takes a number that is not negative, such as 12.5")));
+        let shown = shown(&value);
+        return Err(wrong(format!("{shown} is no amount; money takes a number that is not negative, such as 12.5")));
     }
-    let decimals = match unit.as_deref() {
+    let decimals = match unit.as_ref().map(shown).as_deref() {
         None | Some("yuan") => 0,
         Some("fen") if fraction.is_empty() => 2,
-        Some("fen") => return Err(wrong(format!("{value} is no whole number of fen"))),
+        Some("fen") => return Err(wrong(format!("{} is no whole number of fen", shown(&value)))),
         Some(other) => return Err(wrong(format!("{other} is no unit of money; there are yuan and fen"))),
     };
     // In digits: a float would lose the last ones of a large amount.
-    let mut cents: u128 = format!("{whole}{:0<2}", &fraction[..fraction.len().min(2)])
-        .parse()
-        .map_err(|_| wrong(format!("{value} is too large an amount")))?;
-    if fraction.as_bytes().get(2).is_some_and(|digit| *digit >= b'5') {
-        cents += 1;
-    }
+    let round_up = fraction.as_bytes().get(2).is_some_and(|digit| *digit >= b'5');
+    let cents: Option<u128> = format!("{whole}{:0<2}", &fraction[..fraction.len().min(2)]).parse().ok();
+    let cents = cents.and_then(|cents| cents.checked_add(round_up.into()));
+    let cents = cents.ok_or_else(|| wrong(format!("{} is too large an amount", shown(&value))))?;
     let cents = if decimals == 2 { cents / 100 } else { cents };
     Ok(format!("¥{}.{:02}", cents / 100, cents % 100))
 }
 
 /// At most so many characters, the last one `…` when something is cut.
-fn truncate(value: Value, longest: usize) -> Result<String, Error> {
-    defined(&value)?;
-    Ok(keyword::cut(&value.as_str().map_or_else(|| value.to_string(), str::to_owned), longest))
-}
-
-/// A missing value must not become a text.
-fn defined(value: &Value) -> Result<(), Error> {
-    if value.is_undefined() || value.is_none() { Err(ErrorKind::UndefinedError.into()) } else { Ok(()) }
-}
-
-fn wrong(detail: impl Into<String>) -> Error {
-    Error::new(ErrorKind::InvalidOperation, detail.into())
+fn truncate(state: &mut State<'_, '_>, value: Value, longest: usize) -> Result<String, Error> {
+    copied(state, &value, |text| keyword::cut(text, longest))
 }
 
 #[cfg(test)]
@@ -153,6 +145,7 @@ mod tests {
     #[case("v|date('time')", "2026-01-02", "no time of day")]
     #[case("v|money", "-1", "not negative")]
     #[case("v|money", "free", "not negative")]
+    #[case("v|money", "3402823669209384634633746074317682114.555", "too large")]
     #[case("v|money('pence')", "1", "fen")]
     #[case("missing|date", "", "undefined")]
     #[case("missing|money", "", "undefined")]

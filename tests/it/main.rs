@@ -11,6 +11,7 @@ mod databases;
 mod delivery;
 mod erasure;
 mod events;
+mod expressions;
 mod fairness;
 mod faults;
 mod fleet;
