@@ -23,6 +23,7 @@ mod login;
 mod me;
 mod me_data;
 mod notifications;
+mod nul;
 mod object;
 mod operations;
 mod page;

@@ -7,7 +7,7 @@ use poem::{
     http::{HeaderMap, HeaderValue, Method, header},
 };
 
-use super::problem::Failure;
+use super::{nul, problem::Failure};
 use crate::{
     api_key as keys,
     config::Limits,
@@ -29,7 +29,7 @@ const LONG_LISTS: [(&str, &str); 3] = [
 
 /// The request with its body read, refused when it is too large whatever its headers say.
 pub async fn bounded(mut request: Request, ctx: &Context) -> Result<Request> {
-    check_head(&request).map_err(Failure::from)?;
+    check_head(&request).and_then(|()| nul::check_head(&request)).map_err(Failure::from)?;
     let most = largest_body(&request, ctx).await;
     let body = request.take_body().into_bytes_limit(most);
     // Who sends a byte now and then must not hold a connection for ever.
@@ -37,6 +37,7 @@ pub async fn bounded(mut request: Request, ctx: &Context) -> Result<Request> {
         return Err(Failure::from(Error::new(Code::RequestTimeout)).into());
     };
     let body = body?;
+    nul::check_body(&request, &body).map_err(Failure::from)?;
     request.set_body(body);
     without_charset(request.headers_mut());
     Ok(request)

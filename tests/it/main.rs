@@ -28,6 +28,7 @@ mod limits;
 mod login;
 mod master_key;
 mod migrations;
+mod nul;
 mod operation;
 mod outgoing;
 mod pace;

@@ -11,7 +11,7 @@ use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use crate::{
-    api::{body, problem::Failure, time::Time},
+    api::{body, nul, problem::Failure, time::Time},
     clock,
     error::{Code, Error, FieldError},
     event::Incoming,
@@ -221,7 +221,7 @@ fn several<T: DeserializeOwned>(
         let reason = format!("holds {} events; send 1 to {MOST} at once", items.len());
         return Err(Error::field("", reason));
     }
-    let items = items.into_iter().map(|item| body::read_value(item).and_then(into));
+    let items = items.into_iter().map(|item| nul::check(&item).and_then(|()| body::read_value(item)).and_then(into));
     Ok(Given::Several(items.collect()))
 }
 
