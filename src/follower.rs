@@ -25,7 +25,7 @@ use crate::{
     config::{App, Kind},
     context::Context,
     error::Error,
-    user::{self, NewIdentity},
+    user::{self, NewIdentity, erase},
     webhook::outbox,
     wechat::{Verdict, follower::Follower},
 };
@@ -108,6 +108,12 @@ async fn process(ctx: &Context, stored: &callback_row::Model, news: Option<News>
         } else {
             leave(ctx, &tx, (&stored.app_id, openid), now).await?;
         }
+    }
+    // Who left before anything was known of them, or was erased, stays unknown.
+    if let Some(openid) = &stored.openid
+        && identity::Entity::of_app(&stored.app_id, [openid.clone()]).one(&tx).await?.is_none()
+    {
+        erase::stranger(&tx, stored.id).await?;
     }
     tx.commit().await?;
     Ok(true)

@@ -107,21 +107,38 @@ async fn apply(ctx: &Context, tx: &DatabaseTransaction, stored: &row::Model) -> 
             return Ok(false);
         }
     };
-    if push.event == "subscribe_msg_popup_event" {
-        return tapped(ctx, tx, stored, &push).await;
+    let known = identity_of(tx, stored, &push).await?;
+    let released = if push.event == "subscribe_msg_popup_event" {
+        tapped(ctx, tx, stored, &push, known).await?
+    } else {
+        change(ctx, tx, stored, &push, known).await?;
+        false
+    };
+    // Of somebody who was erased, or never logged in: nothing reads it again, so nothing of it is kept.
+    if known.is_none() && (push.openid.is_some() || is_receipt(&push)) {
+        erase::stranger(tx, stored.id).await?;
     }
-    change(ctx, tx, stored, push).await?;
-    Ok(false)
+    Ok(released)
 }
 
-async fn change(ctx: &Context, tx: &DatabaseTransaction, stored: &row::Model, push: Push) -> Result<(), Error> {
+fn is_receipt(push: &Push) -> bool {
+    matches!(push.event.as_str(), "subscribe_msg_sent_event" | "templatesendjobfinish")
+}
+
+async fn change(
+    ctx: &Context,
+    tx: &DatabaseTransaction,
+    stored: &row::Model,
+    push: &Push,
+    known: Option<IdentityId>,
+) -> Result<(), Error> {
     let now = ctx.clock.now();
     let openid = push.openid.clone().unwrap_or_default();
     let of = (stored.app_id.as_str(), openid.as_str());
     match push.event.as_str() {
-        "subscribe_msg_sent_event" => sent(ctx, tx, stored, &push, push.sent_entries(), now).await,
-        "templatesendjobfinish" => sent(ctx, tx, stored, &push, push.job_finished(), now).await,
-        "subscribe_msg_change_event" => changed(ctx, tx, stored, &push, now).await,
+        "subscribe_msg_sent_event" => sent(ctx, tx, stored, (push, known), push.sent_entries(), now).await,
+        "templatesendjobfinish" => sent(ctx, tx, stored, (push, known), push.job_finished(), now).await,
+        "subscribe_msg_change_event" => changed(ctx, tx, stored, (push, known), now).await,
         "user_authorization_revoke" => erase::revoke(tx, of, &push.revoked_codes(), audit::WECHAT, now).await,
         "user_authorization_cancellation" if !openid.is_empty() => erase::in_app(ctx, tx, of, audit::WECHAT, now).await,
         // Kept for later use and for the operator to see.
@@ -136,13 +153,12 @@ async fn sent(
     ctx: &Context,
     tx: &DatabaseTransaction,
     stored: &row::Model,
-    push: &Push,
+    (push, known): (&Push, Option<IdentityId>),
     entries: impl IntoIterator<Item = SentEntry>,
     now: Timestamp,
 ) -> Result<(), Error> {
     // A receipt may come after its message's person was erased.
-    let known = identity_of(tx, stored, push).await?.is_some();
-    let openid = push.openid.clone().filter(|_| known).unwrap_or_default();
+    let openid = push.openid.clone().filter(|_| known.is_some()).unwrap_or_default();
     for (place, entry) in entries.into_iter().enumerate() {
         let receipt = receipt_row::Model {
             id: ReceiptId(nth(stored.id, place)),
@@ -158,13 +174,19 @@ async fn sent(
         };
         receipt::take(ctx, tx, receipt).await?;
     }
-    if known { Ok(()) } else { erase::stranger(tx, stored.id).await }
+    Ok(())
 }
 
 /// WeChat's telling of a tap that the front end reports, too.
-async fn tapped(ctx: &Context, tx: &DatabaseTransaction, stored: &row::Model, push: &Push) -> Result<bool, Error> {
+async fn tapped(
+    ctx: &Context,
+    tx: &DatabaseTransaction,
+    stored: &row::Model,
+    push: &Push,
+    known: Option<IdentityId>,
+) -> Result<bool, Error> {
     let now = ctx.clock.now();
-    let Some(identity_id) = identity_of(tx, stored, push).await? else { return Ok(false) };
+    let Some(identity_id) = known else { return Ok(false) };
     let mut released = false;
     for (place, entry) in push.popup_entries().into_iter().enumerate() {
         let popup = Popup {
@@ -190,10 +212,10 @@ async fn changed(
     ctx: &Context,
     tx: &DatabaseTransaction,
     stored: &row::Model,
-    push: &Push,
+    (push, known): (&Push, Option<IdentityId>),
     now: Timestamp,
 ) -> Result<(), Error> {
-    let Some(identity_id) = identity_of(tx, stored, push).await? else { return Ok(()) };
+    let Some(identity_id) = known else { return Ok(()) };
     let said_at = said_at(stored, push);
     for (place, entry) in push.change_entries().into_iter().enumerate() {
         if !entry.rejected {

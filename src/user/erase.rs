@@ -233,7 +233,7 @@ async fn empty_notifications(
     Ok(emptied.rows_affected)
 }
 
-/// A callback about somebody nobody here knows, such as a receipt that comes after the erasure.
+/// A callback about somebody nobody here knows, such as one that comes after the erasure.
 pub async fn stranger(tx: &DatabaseTransaction, id: CallbackId) -> Result<(), Error> {
     callback::Entity::update_many()
         .col_expr(callback::Column::Body, Expr::value(""))

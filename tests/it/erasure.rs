@@ -214,3 +214,39 @@ async fn a_receipt_that_comes_after_the_erasure_brings_no_name_back(
     assert_eq!(world.state(&id).await, expected, "what became of the message is still known where WeChat names it");
     world.finish().await;
 }
+
+#[rstest]
+#[tokio::test]
+async fn what_wechat_says_after_the_erasure_is_not_kept(#[values(Kind::Sqlite, Kind::Postgres)] kind: Kind) {
+    let Some(world) = World::new(kind).await else { return };
+    let (ann, bob) = (ann(&world).await, world.phone("bob").await);
+    let tell = async |phone: &Phone| {
+        let template = crate::harness::TEMPLATE;
+        let popup = json!([{ "TemplateId": template, "SubscribeStatusString": "accept", "PopupScene": "0" }]);
+        let change = json!([{ "TemplateId": template, "SubscribeStatusString": "reject" }]);
+        for event in [
+            json!({ "event": "subscribe_msg_popup_event", "list": popup }),
+            json!({ "event": "subscribe_msg_change_event", "list": change }),
+            json!({ "event": "user_authorization_revoke", "fields": { "RevokeInfo": "8" } }),
+            json!({ "event": "user_enter_tempsession", "fields": { "SessionFrom": "address of the order" } }),
+            json!({ "event": "subscribe", "fields": {} }),
+            json!({ "event": "unsubscribe", "fields": {} }),
+            json!({ "event": "", "fields": { "MsgType": "text", "Content": "where is my order" } }),
+        ] {
+            let mut event = event;
+            event["openid"] = phone.openid.as_str().into();
+            let answer = world.wechat("/events", event).await;
+            assert_eq!(answer["delivered"], true, "{answer}");
+        }
+        world.drain().await;
+    };
+    closes_the_account(&world, &ann).await;
+    tell(&ann).await;
+    tell(&bob).await;
+    let dump = dump(&world).await;
+    assert_gone(&dump, &[&ann.openid]);
+    let kept = |event: &str| dump.lines().any(|line| line.contains(event) && line.contains(&bob.openid));
+    assert!(kept("user_enter_tempsession") && kept("subscribe_msg_popup_event"), "who is known is remembered");
+    assert_eq!(dump.matches("where is my order").count(), 1, "{dump}");
+    world.finish().await;
+}
