@@ -10,7 +10,7 @@ use crate::keyword;
 /// China has one time of day.
 const EAST: i32 = 8 * 3600;
 /// Larger numbers than this are milliseconds: as seconds they would be past the year 5000.
-const MOST_SECONDS: i64 = 100_000_000_000;
+const MOST_SECONDS: u64 = 100_000_000_000;
 
 pub(super) fn add_to(env: &mut Environment<'_>) {
     env.add_filter("date", date);
@@ -53,7 +53,7 @@ fn moment(value: &Value) -> Result<Moment, Error> {
     scalar(value)?;
     if value.kind() == ValueKind::Number {
         let number = i64::try_from(value.clone()).map_err(|_| unreadable())?;
-        let millis = if number.abs() < MOST_SECONDS { number * 1000 } else { number };
+        let millis = if number.unsigned_abs() < MOST_SECONDS { number * 1000 } else { number };
         let time = DateTime::from_timestamp_millis(millis).ok_or_else(unreadable)?;
         return Ok(Moment::Time(time.with_timezone(&east)));
     }

@@ -12,7 +12,7 @@ use minijinja::{
 
 use super::{
     compiled::RECIPIENTS,
-    vocabulary::{CONCAT, COUNTED, NUMBER},
+    vocabulary::{CONCAT, COUNTED, NUMBER, PLACE},
 };
 
 /// Bytes of texts and lists that one expression may make on the way to its text.
@@ -26,6 +26,7 @@ pub(super) fn add_to(env: &mut Environment<'_>) {
     env.add_filter(CONCAT, concat);
     env.add_filter(COUNTED, counted);
     env.add_filter(NUMBER, number);
+    env.add_filter(PLACE, place);
     env.add_filter("upper", |state: &mut State<'_, '_>, value: Value| copied(state, &value, str::to_uppercase));
     env.add_filter("lower", |state: &mut State<'_, '_>, value: Value| copied(state, &value, str::to_lowercase));
     env.add_filter("trim", |state: &mut State<'_, '_>, value: Value| {
@@ -42,6 +43,7 @@ pub(super) fn add_to(env: &mut Environment<'_>) {
     env.add_test("gt", |a: Value, b: Value| ordered(&a, &b).map(Ordering::is_gt));
     env.add_test("ge", |a: Value, b: Value| ordered(&a, &b).map(Ordering::is_ge));
     env.add_test("in", contained);
+    env.add_test("divisibleby", divisible);
     env.add_test("startingwith", |a: Value, b: Value| Ok::<_, Error>(scalar(&a)?.starts_with(&*scalar(&b)?)));
     env.add_test("endingwith", |a: Value, b: Value| Ok::<_, Error>(scalar(&a)?.ends_with(&*scalar(&b)?)));
 }
@@ -128,6 +130,18 @@ fn number(value: Value) -> Result<Value, Error> {
         ))),
         kind => Err(wrong(format!("this takes numbers; the value is {kind}"))),
     }
+}
+
+/// Where a part of a text or a list begins or ends, and its step.
+fn place(value: Value) -> Result<Value, Error> {
+    let is_place = value.is_none() || i32::try_from(value.clone()).is_ok();
+    if is_place { Ok(value) } else { Err(wrong(format!("{} is no place in a text or a list", shown(&value)))) }
+}
+
+fn divisible(value: Value, by: Value) -> Result<bool, Error> {
+    let whole = |value: &Value| i128::try_from(value.clone()).map_err(|_| no_number(value));
+    let rest = whole(&value)?.checked_rem(whole(&by)?);
+    rest.map(|rest| rest == 0).ok_or_else(|| wrong(format!("nothing is divisible by {}", shown(&by))))
 }
 
 /// A text and a number have no order, also if the text looks like a number.

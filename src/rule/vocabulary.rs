@@ -20,6 +20,7 @@ const LONGEST_RANGE: usize = 1_000;
 pub(super) const CONCAT: &str = "concat";
 pub(super) const COUNTED: &str = "counted";
 pub(super) const NUMBER: &str = "number";
+pub(super) const PLACE: &str = "place";
 
 /// Each filter, and whether it may copy a list: then the list is counted first.
 pub(super) const FILTERS: [(&str, bool); 32] = [
@@ -132,7 +133,6 @@ fn words() -> Environment<'static> {
     env.add_test("mapping", tests::is_mapping);
     env.add_test("odd", tests::is_odd);
     env.add_test("even", tests::is_even);
-    env.add_test("divisibleby", tests::is_divisibleby);
     env.add_test("eq", tests::is_eq);
     env.add_test("ne", tests::is_ne);
     env
@@ -147,7 +147,9 @@ fn print(out: &mut Output<'_>, _: &mut State<'_, '_>, value: &Value) -> Result<(
     Ok(out.write_str(&scalar(value)?)?)
 }
 
-fn range(lower: isize, upper: Option<isize>, step: Option<isize>) -> Result<Value, Error> {
+fn range(lower: i32, upper: Option<i32>, step: Option<i32>) -> Result<Value, Error> {
+    let wide = |number: i32| isize::try_from(number).unwrap_or_default();
+    let (lower, upper, step) = (wide(lower), upper.map(wide), step.map(wide));
     let numbers = functions::range(lower, upper, step)?;
     match numbers.len() {
         Some(length) if length <= LONGEST_RANGE => Ok(numbers),

@@ -173,6 +173,40 @@ fn what_could_fill_the_memory_is_refused(#[case] source: &str, #[case] says: &st
     assert!(refusal.contains(says), "{refusal}");
 }
 
+/// What comes out does not matter here, only that something does, and soon.
+#[rstest]
+#[case("{{ 5|round(-2000000000) }}{{ 5.5|round(-2000000000) }}")]
+#[case("{{ 5.5|round(2000000000, 'ceil') }}{{ 1e300|round(1000) }}")]
+#[case("{{ 5 is divisibleby(0) }}")]
+#[case("{{ -170141183460469231731687303715884105728 is divisibleby(-1) }}")]
+#[case("{{ range(-9223372036854775808, 9223372036854775807)|length }}")]
+#[case("{{ range(9223372036854775807, -9223372036854775808, -1)|length }}")]
+#[case("{{ range(9, 0, -9223372036854775808)|length }}")]
+#[case("{{ 2 ** 2000000000 }}")]
+#[case("{{ 2.5 ** 2000000000 }}")]
+#[case("{{ -170141183460469231731687303715884105728 // -1 }}")]
+#[case("{{ 'a'[-9223372036854775808:9223372036854775807:-9223372036854775808] }}")]
+#[case("{{ data.list[9223372036854775807:-9223372036854775808:9223372036854775807]|join }}")]
+#[case("{{ data.text|truncate(9223372036854775807) }}")]
+#[case("{{ 1e308 * 10 }}{{ (1e308 * 10)|int }}{{ (1e308 * 10)|date }}")]
+#[case("{{ 1e300|money }}")]
+#[case("{{ data.list[-9223372036854775808] }}")]
+#[case("{{ 'abc'[-9223372036854775808] }}")]
+#[case("{{ data.list[9223372036854775808] }}")]
+#[case("{% for x in [1] %}{{ loop.cycle() }}{% endfor %}")]
+#[case("{{ -170141183460469231731687303715884105728|abs }}{{ -9223372036854775808|abs }}")]
+#[case("{{ 340282366920938463463374607431768211455 is odd }}{{ 340282366920938463463374607431768211455|float|int }}")]
+#[case("{{ 7 % 0 }}")]
+#[case("{{ 7 // 0 }}")]
+#[case("{{ 7.5 % 0 }}")]
+#[case("{{ [9223372036854775807, 9223372036854775807]|sum }}")]
+#[case("{{ -9223372036854775808|date }}")]
+#[case("{{ data.items|selectattr('price', 'gt', 2)|map(attribute='name')|join }}")]
+#[case("{{ [[1, 2], [3]]|map(attribute=0)|sort(reverse=true)|join(',') }}")]
+fn numbers_at_their_ends_do_no_harm(#[case] source: &str) {
+    drop(compute(source));
+}
+
 /// A node's threads have 2 MiB; half of it must be enough, for a request stands on it too.
 #[test]
 fn no_chain_fills_a_stack() {

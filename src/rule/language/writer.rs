@@ -3,7 +3,7 @@
 use minijinja::machinery::ast::{Call, CallArg, Expr, ForLoop, IfCond, Stmt, Test, UnaryOpKind};
 
 use super::{
-    super::vocabulary::{COUNTED, FILTERS, TESTS},
+    super::vocabulary::{COUNTED, FILTERS, PLACE, TESTS},
     operator::written_as,
 };
 
@@ -163,7 +163,10 @@ impl<'s> Writer<'s> {
                     if index > 0 {
                         self.out.push(':');
                     }
-                    bound.as_ref().map_or(Ok(()), |bound| self.expression(bound))?;
+                    if let Some(bound) = bound {
+                        self.operand(bound)?;
+                        self.out.extend(["|", PLACE]);
+                    }
                 }
                 self.out.push(']');
                 Ok(())
@@ -287,7 +290,7 @@ impl<'s> Writer<'s> {
             _ => return Err("there is no function but range; a filter is written value|filter".into()),
         }
         if call.args.is_empty() {
-            self.out.push_str("()");
+            return Err("a function takes at least one value".into());
         }
         self.arguments(&call.args)
     }
