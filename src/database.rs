@@ -1,5 +1,6 @@
 //! Connections: one pool on PostgreSQL; on SQLite one writer and a pool of readers.
 
+mod again;
 pub mod insert;
 mod neighbours;
 pub mod rows;
@@ -19,6 +20,7 @@ use secrecy::ExposeSecret;
 
 use crate::config::Config;
 
+pub use again::again;
 pub use neighbours::Word;
 
 /// How long a request waits for a free connection before it is answered with "try again".

@@ -5,6 +5,8 @@ mod code;
 
 use std::{fmt, sync::Arc, time::Duration};
 
+use sea_orm::{DbErr, RuntimeErr, sqlx::Error as Sqlx};
+
 pub use code::Code;
 
 /// What a use-case answers when it could not do what was asked. Everything in it may be shown to the
@@ -85,6 +87,11 @@ impl Error {
         self
     }
 
+    /// Whether PostgreSQL ended the transaction in favour of another one, so that it may simply be done again.
+    pub fn is_collision(&self) -> bool {
+        self.cause.as_deref().and_then(|cause| cause.downcast_ref()).is_some_and(is_collision)
+    }
+
     /// The causes, outermost first, for the log.
     pub fn causes(&self) -> Option<String> {
         let mut error: Option<&(dyn std::error::Error + 'static)> = self.cause.as_deref().map(|cause| cause as _);
@@ -112,30 +119,42 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-impl From<sea_orm::DbErr> for Error {
-    fn from(error: sea_orm::DbErr) -> Self {
-        let code = if is_away(&error) { Code::DatabaseUnavailable } else { Code::Internal };
+impl From<DbErr> for Error {
+    fn from(error: DbErr) -> Self {
+        let busy = is_away(&error) || is_collision(&error);
+        let code = if busy { Code::DatabaseUnavailable } else { Code::Internal };
         Self::new(code).because(error)
     }
 }
 
 /// Whether the database cannot be reached, is just going, or has no room: nothing is wrong with the request.
-fn is_away(error: &sea_orm::DbErr) -> bool {
-    use sea_orm::{DbErr, RuntimeErr, sqlx::Error as Sqlx};
-    let sqlx = match error {
-        DbErr::ConnectionAcquire(_) | DbErr::Conn(_) => return true,
-        DbErr::Query(RuntimeErr::SqlxError(sqlx)) | DbErr::Exec(RuntimeErr::SqlxError(sqlx)) => &**sqlx,
-        _ => return false,
-    };
-    match sqlx {
-        Sqlx::Io(_) | Sqlx::Tls(_) | Sqlx::PoolTimedOut | Sqlx::PoolClosed | Sqlx::WorkerCrashed => true,
+fn is_away(error: &DbErr) -> bool {
+    if matches!(error, DbErr::ConnectionAcquire(_) | DbErr::Conn(_)) {
+        return true;
+    }
+    match driver(error) {
+        Some(Sqlx::Io(_) | Sqlx::Tls(_) | Sqlx::PoolTimedOut | Sqlx::PoolClosed | Sqlx::WorkerCrashed) => true,
         // PostgreSQL: connection exceptions, insufficient resources, an operator's intervention.
         // SQLite (in the lower byte): busy, I/O error, full.
-        Sqlx::Database(error) => error.code().is_some_and(|code| {
+        Some(Sqlx::Database(error)) => error.code().is_some_and(|code| {
             let sqlite = code.parse::<i32>().is_ok_and(|code| code < 10_000 && [5, 10, 13].contains(&(code & 0xff)));
             sqlite || ["08", "53", "57P"].iter().any(|class| code.len() == 5 && code.starts_with(class))
         }),
         _ => false,
+    }
+}
+
+/// Whether PostgreSQL ended the transaction because of another one: a deadlock, or an order that cannot be.
+fn is_collision(error: &DbErr) -> bool {
+    let Some(Sqlx::Database(error)) = driver(error) else { return false };
+    error.code().is_some_and(|code| ["40P01", "40001"].contains(&&*code))
+}
+
+/// What the database's driver said.
+fn driver(error: &DbErr) -> Option<&Sqlx> {
+    match error {
+        DbErr::Query(RuntimeErr::SqlxError(error)) | DbErr::Exec(RuntimeErr::SqlxError(error)) => Some(&**error),
+        _ => None,
     }
 }
 
