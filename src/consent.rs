@@ -7,8 +7,13 @@
 //!
 //! Every change is an entry; `credit.credits` is always the sum of the entries' deltas. A long-term
 //! template counts 1 for on and 0 for off, and nothing is reserved.
+//!
+//! Who locks rows in one transaction takes them in this order, so that transactions wait for each other instead of
+//! deadlocking: the identity; the balances by identity, then by template to the letter; a notification after its
+//! balance. What is to be learnt from a notification first is read without a lock, and once more under it.
 
 pub mod ask;
+mod forget;
 pub mod popup;
 pub mod rebuild;
 mod release;
@@ -21,7 +26,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use entity::{
     ConsentId, IdentityId, NotificationId, Timestamp,
     consent::{self as entry, Kind, Source},
-    credit, notification, template,
+    credit, identity, notification, template,
 };
 use sea_orm::{
     ActiveValue::Set,
@@ -38,6 +43,8 @@ use crate::{
     },
     error::Error,
 };
+
+pub use forget::forget;
 
 /// WeChat keeps no more for a user and template, and neither do we (abuse by a made-up report).
 pub const MOST_CREDITS: i32 = 100;
@@ -150,13 +157,33 @@ async fn free_templates(
     Ok(free.into_iter().collect())
 }
 
-/// Gives back the credits of messages that ended without spending them.
+/// Lets what a person says go one after another, and after events that are being accepted: they hold the identity, and
+/// may have found no balance that could be locked. False when the person is erased.
+pub async fn hold_person(tx: &DatabaseTransaction, identity_id: IdentityId) -> Result<bool, Error> {
+    let mut query = identity::Entity::find_by_id(identity_id);
+    if tx.get_database_backend() == DbBackend::Postgres {
+        query = query.lock(LockType::Update);
+    }
+    Ok(query.one(tx).await?.is_some())
+}
+
+/// Locks the balances of messages that may end: before the messages themselves. SQLite has one writer.
+pub async fn hold<'a>(
+    tx: &DatabaseTransaction,
+    rows: impl Iterator<Item = &'a notification::Model>,
+) -> Result<(), Error> {
+    if tx.get_database_backend() == DbBackend::Postgres {
+        lock(tx, rows.map(|row| (row.identity_id, row.template_id.as_str()))).await?;
+    }
+    Ok(())
+}
+
+/// Gives back the credits of messages that ended without spending them. Whoever ends them holds their balances.
 pub async fn give_back(tx: &DatabaseTransaction, rows: &[&notification::Model], now: Timestamp) -> Result<(), Error> {
     let holding: Vec<_> = rows.iter().filter(|row| row.credit == notification::Credit::Reserved).collect();
     if holding.is_empty() {
         return Ok(());
     }
-    lock(tx, holding.iter().map(|row| (row.identity_id, row.template_id.as_str()))).await?;
     let mut entries = Vec::new();
     let mut deltas: BTreeMap<_, i32> = BTreeMap::new();
     for row in &holding {
@@ -254,10 +281,10 @@ async fn lock<'a>(
     let mut query = credit::Entity::find()
         .filter(credit::Column::IdentityId.is_in(padded(pairs.iter().map(|(identity_id, _)| *identity_id))))
         .filter(credit::Column::TemplateId.is_in(padded(templates)))
-        .order_by_asc(credit::Column::IdentityId)
-        .order_by_asc(credit::Column::TemplateId);
+        .order_by_asc(credit::Column::IdentityId);
     if tx.get_database_backend() == DbBackend::Postgres {
-        query = query.lock(LockType::Update);
+        // To the letter, whatever the order of the database's own language.
+        query = query.order_by_asc(Expr::cust(r#""template_id" COLLATE "C""#)).lock(LockType::Update);
     }
     let rows = query.all(tx).await?.into_iter();
     let wanted = rows.filter(|row| pairs.binary_search(&(row.identity_id, row.template_id.as_str())).is_ok());

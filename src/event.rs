@@ -35,6 +35,7 @@ use uuid::Uuid;
 use crate::{
     context::Context,
     database::{
+        again,
         insert::Insert,
         rows::{padded, portions},
     },
@@ -201,7 +202,8 @@ async fn accept_together(ctx: &Context, told: &[Arc<Told>]) -> Result<Vec<Result
     // Most events are new, so they are looked for only when one turns out not to be.
     let mut look_first = false;
     for _ in 0..RACES {
-        if let Some(answers) = try_accept(ctx, &events, &revisions, look_first).await? {
+        let answers = again(|| try_accept(ctx, &events, &revisions, look_first)).await?;
+        if let Some(answers) = answers {
             return Ok(answers);
         }
         look_first = true;

@@ -10,10 +10,12 @@ use uuid::Uuid;
 use crate::{
     audit,
     consent::{
+        self,
         popup::{self, Popup},
         withdrawal::{self, Withdrawal},
     },
     context::Context,
+    database::again,
     error::{Code, Error},
     follower,
     notification::settle,
@@ -36,7 +38,7 @@ pub async fn process_stored(ctx: &Context) -> Result<usize, Error> {
         .await?;
     let mut processed = 0;
     for stored in waiting {
-        match first_time(ctx, &stored).await {
+        match again(|| first_time(ctx, &stored)).await {
             Ok(ours) => processed += usize::from(ours),
             Err(error) if error.code == Code::DatabaseUnavailable => return Err(error),
             Err(error) => tracing::error!(callback.id = %stored.id, %error, "callback.failed"),
@@ -70,6 +72,10 @@ async fn first_time(ctx: &Context, stored: &row::Model) -> Result<bool, Error> {
 
 /// Processes a callback once more, for instance after a fault of ours was mended.
 pub async fn replay(ctx: &Context, app_id: &str, id: CallbackId) -> Result<row::Model, Error> {
+    again(|| once_more(ctx, app_id, id)).await
+}
+
+async fn once_more(ctx: &Context, app_id: &str, id: CallbackId) -> Result<row::Model, Error> {
     let tx = ctx.db.begin().await?;
     // The write comes first: it locks the row.
     row::Entity::update_many()
@@ -187,8 +193,13 @@ async fn tapped(
 ) -> Result<bool, Error> {
     let now = ctx.clock.now();
     let Some(identity_id) = known else { return Ok(false) };
+    if !consent::hold_person(tx, identity_id).await? {
+        // Erased at this moment.
+        erase::stranger(tx, stored.id).await?;
+        return Ok(false);
+    }
     let mut released = false;
-    for (place, entry) in push.popup_entries().into_iter().enumerate() {
+    for (place, entry) in by_template(push.popup_entries(), |entry| &entry.template_id) {
         let popup = Popup {
             id: ConsentId(nth(stored.id, place)),
             app_id: &stored.app_id,
@@ -201,6 +212,13 @@ async fn tapped(
         released |= popup::take(ctx, tx, &popup, now).await?;
     }
     Ok(released)
+}
+
+/// Each entry with its place, in the order in which balances are locked.
+fn by_template<T>(entries: impl IntoIterator<Item = T>, template_id: impl Fn(&T) -> &str) -> Vec<(usize, T)> {
+    let mut placed: Vec<_> = entries.into_iter().enumerate().collect();
+    placed.sort_by(|(_, a), (_, b)| template_id(a).cmp(template_id(b)));
+    placed
 }
 
 fn said_at(stored: &row::Model, push: &Push) -> Timestamp {
@@ -217,7 +235,7 @@ async fn changed(
 ) -> Result<(), Error> {
     let Some(identity_id) = known else { return Ok(()) };
     let said_at = said_at(stored, push);
-    for (place, entry) in push.change_entries().into_iter().enumerate() {
+    for (place, entry) in by_template(push.change_entries(), |entry| &entry.template_id) {
         if !entry.rejected {
             continue;
         }

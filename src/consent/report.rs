@@ -3,13 +3,14 @@
 use entity::{
     ConsentId, Timestamp,
     consent::{Kind, Source},
-    credit, session,
+    credit, session, template,
 };
 use uuid::Uuid;
 
-use super::{release, tap};
+use super::{hold_person, release, tap};
 use crate::{
     context::Context,
+    database::again,
     error::{Code, Error, FieldError},
     template as templates,
 };
@@ -39,27 +40,41 @@ pub async fn report(ctx: &Context, session: &session::Model, report: &Report) ->
     let app = ctx.app(&session.app_id).ok_or(Error::new(Code::AppNotFound))?;
     let ids: Vec<_> = report.results.iter().map(|(id, _)| id.as_str()).collect();
     let templates = templates::require(ctx, &app, &ids).await?;
+    let (known, ignored): (Vec<_>, Vec<_>) = report.results.iter().partition(|(_, result)| kind(result).is_some());
+    let said = known.into_iter().filter_map(|(template_id, result)| {
+        Some((templates.iter().find(|row| row.template_id == *template_id)?, kind(result)?))
+    });
+    let mut said: Vec<_> = said.collect();
+    // In the order in which balances are locked.
+    said.sort_by_key(|(template, _)| &template.template_id);
+    let balances = again(|| enter(ctx, session, report, &said)).await?;
+    Ok(Reported { balances, ignored: ignored.into_iter().cloned().collect() })
+}
+
+async fn enter(
+    ctx: &Context,
+    session: &session::Model,
+    report: &Report,
+    said: &[(&template::Model, Kind)],
+) -> Result<Vec<credit::Model>, Error> {
     let now = ctx.clock.now();
-    let mut ignored = Vec::new();
     let mut accepted = false;
     let tx = ctx.db.begin().await?;
-    for (template_id, result) in &report.results {
-        let Some(kind) = kind(result) else {
-            ignored.push((template_id.clone(), result.clone()));
-            continue;
-        };
-        let Some(template) = templates.iter().find(|row| row.template_id == *template_id) else { continue };
+    if !hold_person(&tx, session.identity_id).await? {
+        return Err(Error::new(Code::SessionEnded));
+    }
+    for (template, kind) in said {
         let tap = tap::Tap {
             id: ConsentId(Uuid::now_v7()),
             identity_id: session.identity_id,
-            kind,
+            kind: *kind,
             source: Source::Report,
             report_id: Some(report.report_id.clone()),
             // Nobody tapped later than we hear of it, whatever the phone's clock says.
             tapped_at: report.tapped_at.unwrap_or(now).min(now),
         };
-        if tap::enter(ctx, &tx, template, &tap, now).await? && kind == Kind::Accept {
-            accepted |= release::waiting(&tx, session.identity_id, template_id, now).await?;
+        if tap::enter(ctx, &tx, template, &tap, now).await? && *kind == Kind::Accept {
+            accepted |= release::waiting(&tx, session.identity_id, &template.template_id, now).await?;
         }
     }
     let balances = super::balances(&tx, session.identity_id).await?;
@@ -67,7 +82,7 @@ pub async fn report(ctx: &Context, session: &session::Model, report: &Report) ->
     if accepted {
         ctx.wake.delivery.ring(&session.app_id);
     }
-    Ok(Reported { balances, ignored })
+    Ok(balances)
 }
 
 fn check(report: &Report) -> Result<(), Error> {

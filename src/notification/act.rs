@@ -7,19 +7,24 @@ use entity::{
 };
 use sea_orm::{
     ActiveValue::Set, ColumnTrait, ConnectionTrait, DatabaseTransaction, DbBackend, EntityTrait, QueryFilter,
-    QuerySelect, sea_query::LockType,
+    QuerySelect, Select, sea_query::LockType,
 };
 
 use super::attempts;
 use crate::{
     consent::{self, Granted, Want},
     context::Context,
+    database::again,
     error::{Code, Error},
     webhook::outbox,
 };
 
 /// Stops a message that is not on its way yet and gives its credit back.
 pub async fn cancel(ctx: &Context, id: NotificationId) -> Result<row::Model, Error> {
+    again(|| cancel_once(ctx, id)).await
+}
+
+async fn cancel_once(ctx: &Context, id: NotificationId) -> Result<row::Model, Error> {
     let now = ctx.clock.now();
     let tx = ctx.db.begin().await?;
     let found = locked(&tx, id).await?;
@@ -42,6 +47,10 @@ pub async fn cancel(ctx: &Context, id: NotificationId) -> Result<row::Model, Err
 /// Sends a message that ended without arriving once more: the same row, a new credit, a fresh count of
 /// attempts and a fresh time to live.
 pub async fn replay(ctx: &Context, id: NotificationId) -> Result<row::Model, Error> {
+    again(|| replay_once(ctx, id)).await
+}
+
+async fn replay_once(ctx: &Context, id: NotificationId) -> Result<row::Model, Error> {
     let now = ctx.clock.now();
     let tx = ctx.db.begin().await?;
     let found = locked(&tx, id).await?;
@@ -90,12 +99,18 @@ pub async fn replay(ctx: &Context, id: NotificationId) -> Result<row::Model, Err
     Ok(row)
 }
 
-/// The row, which nobody else changes until the transaction ends.
+/// The row, which nobody else changes until the transaction ends, nor its balance.
 async fn locked(tx: &DatabaseTransaction, id: NotificationId) -> Result<row::Model, Error> {
-    let mut query = row::Entity::find_by_id(id);
-    if tx.get_database_backend() == DbBackend::Postgres {
-        query = query.lock(LockType::Update);
+    let query = row::Entity::find_by_id(id);
+    if tx.get_database_backend() != DbBackend::Postgres {
+        return read(tx, query, id).await;
     }
+    let unlocked = read(tx, query.clone(), id).await?;
+    consent::hold(tx, std::iter::once(&unlocked)).await?;
+    read(tx, query.lock(LockType::Update), id).await
+}
+
+async fn read(tx: &DatabaseTransaction, query: Select<row::Entity>, id: NotificationId) -> Result<row::Model, Error> {
     let found = query.one(tx).await?;
     found.ok_or_else(|| Error::new(Code::NotFound).detail(format!("There is no notification {id}.")))
 }
@@ -106,7 +121,7 @@ async fn write(tx: &DatabaseTransaction, id: NotificationId, change: row::Active
 }
 
 async fn finish(tx: DatabaseTransaction, id: NotificationId) -> Result<row::Model, Error> {
-    let row = locked(&tx, id).await?;
+    let row = read(&tx, row::Entity::find_by_id(id), id).await?;
     tx.commit().await?;
     Ok(row)
 }

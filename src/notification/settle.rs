@@ -23,7 +23,10 @@ use super::{
 use crate::{
     app_account, consent,
     context::Context,
-    database::rows::{Rows, padded},
+    database::{
+        again,
+        rows::{Rows, padded},
+    },
     error::Error,
     receipt, template,
     webhook::outbox,
@@ -40,12 +43,18 @@ pub struct Settlement {
 
 /// Writes down what came of the calls; gives what each row has become, None where the lease was lost.
 pub async fn settle(ctx: &Context, settlements: &[&Settlement]) -> Result<Vec<Option<Next>>, Error> {
+    again(|| settle_once(ctx, settlements)).await
+}
+
+async fn settle_once(ctx: &Context, settlements: &[&Settlement]) -> Result<Vec<Option<Next>>, Error> {
     let now = ctx.clock.now();
     let nexts: Vec<_> = settlements
         .iter()
         .map(|settlement| after_call(&settlement.row, &settlement.came, now, &ctx.config.delivery, rand::random()))
         .collect();
     let tx = ctx.db.begin().await?;
+    let unspent = settlements.iter().zip(&nexts).filter(|(_, next)| next.credit != CreditEffect::Keep);
+    consent::hold(&tx, unspent.map(|(settlement, _)| &settlement.row)).await?;
     let ours = write_rows(&tx, settlements, &nexts, now).await?;
     // Clocks of nodes differ a little, and the sweep may be another node's.
     let in_time = now + ctx.config.delivery.request_timeout;

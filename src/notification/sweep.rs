@@ -19,7 +19,14 @@ use super::{
     attempts,
     state::{at_unsure_deadline, is_recognised},
 };
-use crate::{config::Kind, consent, context::Context, error::Error, webhook::outbox};
+use crate::{
+    config::Kind,
+    consent,
+    context::Context,
+    database::{again, rows::padded},
+    error::Error,
+    webhook::outbox,
+};
 
 /// Rows dealt with in one transaction.
 const BATCH: usize = 500;
@@ -101,7 +108,11 @@ pub async fn sweep_all(ctx: &Context, stop: &CancellationToken) -> Result<(), Er
 
 /// One round; a larger backlog takes several.
 pub async fn sweep(ctx: &Context) -> Result<Swept, Error> {
-    Ok(Swept { leases: end_leases(ctx).await?, decided: decide_unsure(ctx).await?, expired: expire(ctx).await? })
+    Ok(Swept {
+        leases: again(|| end_leases(ctx)).await?,
+        decided: again(|| decide_unsure(ctx)).await?,
+        expired: again(|| expire(ctx)).await?,
+    })
 }
 
 /// The call may have been carried out, and nobody lived to tell.
@@ -183,8 +194,14 @@ async fn decide_unsure(ctx: &Context) -> Result<usize, Error> {
 
 async fn expire(ctx: &Context) -> Result<usize, Error> {
     let now = ctx.clock.now();
+    let unlocked = too_late(now).limit(BATCH as u64).all(ctx.db.read()).await?;
+    if unlocked.is_empty() {
+        return Ok(0);
+    }
     let tx = ctx.db.begin().await?;
-    let rows = locked(&tx, too_late(now)).await?;
+    consent::hold(&tx, unlocked.iter()).await?;
+    let still = too_late(now).filter(row::Column::Id.is_in(padded(unlocked.iter().map(|row| row.id))));
+    let rows = locked(&tx, still).await?;
     for row in &rows {
         update(&tx, row, ended(row, now)).await?;
     }

@@ -15,7 +15,7 @@
 mod event;
 
 use entity::{
-    CallbackId, Timestamp, UserId, attempt, callback, consent, credit, identity,
+    CallbackId, Timestamp, UserId, attempt, callback, identity,
     notification::{self, Credit, FieldValues, State},
     receipt, session,
     session::RevokedBecause,
@@ -32,7 +32,9 @@ use serde_json::json;
 use super::lookup;
 use crate::{
     audit::{self, Entry},
+    consent,
     context::Context,
+    database::again,
     error::Error,
     signed_request,
     webhook::{
@@ -137,6 +139,10 @@ pub async fn person(
 
 /// Erases a person because they or a business system ask for it: in these apps (None for all).
 pub async fn by_request(ctx: &Context, id: UserId, app_ids: Option<&[String]>, actor: &str) -> Result<(), Error> {
+    again(|| request_once(ctx, id, app_ids, actor)).await
+}
+
+async fn request_once(ctx: &Context, id: UserId, app_ids: Option<&[String]>, actor: &str) -> Result<(), Error> {
     let lookup::Person { user, identities } = lookup::get_in(ctx, app_ids, id).await?;
     let now = ctx.clock.now();
     let tx = ctx.db.begin().await?;
@@ -158,10 +164,10 @@ async fn one(tx: &DatabaseTransaction, identity: &identity::Model, now: Timestam
     let names = [Some(identity.openid.clone()), identity.unionid.clone(), external];
     signed_request::forget_about(tx, names.into_iter().flatten()).await?;
     end_sessions(tx, identity, now).await?;
+    // What changes a balance or a message of theirs from here on waits for the end of it.
+    consent::forget(tx, identity.id).await?;
     let emptied = empty_notifications(tx, identity, now).await?;
     deliveries::forget_person(tx, identity.user_id, &identity.app_id, now).await?;
-    consent::Entity::delete_many().filter(consent::Column::IdentityId.eq(identity.id)).exec(tx).await?;
-    credit::Entity::delete_many().filter(credit::Column::IdentityId.eq(identity.id)).exec(tx).await?;
     traces(tx, &identity.app_id, &identity.openid, now).await?;
     identity::Entity::delete_by_id(identity.id).exec(tx).await?;
     Ok(emptied)

@@ -18,6 +18,8 @@ use tokio::sync::OnceCell;
 pub enum Kind {
     Sqlite,
     Postgres,
+    /// A database that sorts as English does, not to the letter; only where the server knows languages.
+    PostgresInEnglish,
 }
 
 /// A database that lives as long as this value.
@@ -33,6 +35,7 @@ pub async fn create(kind: Kind) -> Option<TestDatabase> {
     match kind {
         Kind::Sqlite => Some(sqlite().await),
         Kind::Postgres => postgres::create().await,
+        Kind::PostgresInEnglish => postgres::create_in_english().await,
     }
 }
 

@@ -5,6 +5,7 @@ mod authorisation;
 mod backlog;
 mod bounds;
 mod callbacks;
+mod collisions;
 mod consent;
 mod contracts;
 mod databases;

@@ -72,10 +72,13 @@ pub(super) async fn cancel_some(
         Some(rule_id) => query.filter(notification::Column::RuleId.eq(rule_id)),
         None => query.filter(notification::Column::RuleId.is_null()),
     };
+    let unlocked = query.clone().all(tx).await?;
+    let mut rows = unlocked.clone();
     if tx.get_database_backend() == DbBackend::Postgres {
-        query = query.lock(LockType::Update);
+        consent::hold(tx, unlocked.iter()).await?;
+        let ids = padded(unlocked.iter().map(|row| row.id));
+        rows = query.filter(notification::Column::Id.is_in(ids)).lock(LockType::Update).all(tx).await?;
     }
-    let rows = query.all(tx).await?;
     for (credit, becomes) in
         [(Credit::Reserved, Credit::Returned), (Credit::None, Credit::None), (Credit::Returned, Credit::Returned)]
     {
@@ -98,7 +101,7 @@ pub(super) async fn cancel_some(
     }
     consent::give_back(tx, &rows.iter().collect::<Vec<_>>(), now).await?;
     outbox::notifications(ctx, tx, rows.iter().map(|row| (row, Notified::Cancelled, None)), now).await?;
-    if rows.len() < PORTION {
+    if unlocked.len() < PORTION {
         let change = row::ActiveModel { state: Set(State::Cancelled), updated_at: Set(now), ..Default::default() };
         row::Entity::update_many().set(change).filter(row::Column::Id.eq(fan_out.id)).exec(tx).await?;
         tracing::info!(event.id = %fan_out.event_id, "fan_out.cancelled");

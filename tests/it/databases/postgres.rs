@@ -42,20 +42,47 @@ struct Server {
 }
 
 pub async fn create() -> Option<TestDatabase> {
+    let server = server().await?;
+    let made = make(server, &format!("TEMPLATE {}", server.template)).await;
+    Some(made.unwrap_or_else(|error| panic!("{error}")))
+}
+
+/// PostgreSQL 15 and later, where it was built with ICU.
+pub async fn create_in_english() -> Option<TestDatabase> {
+    let server = server().await?;
+    let english = "TEMPLATE template0 ENCODING 'UTF8' LOCALE_PROVIDER icu ICU_LOCALE 'en-US'";
+    match make(server, english).await {
+        Ok(made) => {
+            migrate(&made.url).await;
+            Some(made)
+        }
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "SKIPPED IN ENGLISH: {error}");
+            None
+        }
+    }
+}
+
+async fn server() -> Option<&'static Server> {
     static SERVER: OnceCell<Result<Server, String>> = OnceCell::const_new();
-    let server = match SERVER.get_or_init(prepare).await {
-        Ok(server) => server,
-        Err(why) => return skip(why),
-    };
+    match SERVER.get_or_init(prepare).await {
+        Ok(server) => Some(server),
+        Err(why) => {
+            skip(why);
+            None
+        }
+    }
+}
+
+async fn make(server: &Server, how: &str) -> Result<TestDatabase, DbErr> {
     let name = format!("{PREFIX}{}_{}", unix_now(), Uuid::now_v7().simple());
-    let sql = format!("CREATE DATABASE {name} TEMPLATE {}", server.template);
-    execute(&server.admin_url, &sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
+    execute(&server.admin_url, &format!("CREATE DATABASE {name} {how}")).await?;
     let url = with_database(&server.admin_url, &name);
-    Some(TestDatabase { url, _keeper: Box::new(Dropper { admin_url: server.admin_url.clone(), name }) })
+    Ok(TestDatabase { url, _keeper: Box::new(Dropper { admin_url: server.admin_url.clone(), name }) })
 }
 
 /// Written past `eprintln!`, which the test runner shows only for tests that fail.
-fn skip(why: &str) -> Option<TestDatabase> {
+fn skip(why: &str) {
     static SAID: Once = Once::new();
     let asked_for = |name| env::var(name).is_ok_and(|value| !["", "0"].contains(&value.as_str()));
     assert!(!asked_for(URL), "{URL} is set, but its server cannot be used\n{why}");
@@ -64,7 +91,6 @@ fn skip(why: &str) -> Option<TestDatabase> {
         let _ = writeln!(io::stderr(), "\nNOT TESTED ON POSTGRESQL: there is no server\n{why}\n");
     });
     let _ = writeln!(io::stderr(), "SKIPPED ON POSTGRESQL: {}", thread::current().name().unwrap_or("a test"));
-    None
 }
 
 async fn prepare() -> Result<Server, String> {
