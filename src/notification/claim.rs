@@ -1,11 +1,13 @@
 //! Claiming: due rows become `sending` under a lease, and their calls are written down as begun, in one
 //! short transaction before any call.
 
-use entity::{Timestamp, notification as row, notification::State};
+use std::collections::HashSet;
+
+use entity::{IdentityId, Timestamp, notification as row, notification::State};
 use sea_orm::{
     ActiveValue::Set,
     ColumnTrait, DatabaseTransaction, DbBackend, EntityTrait, ExprTrait, QueryFilter, QueryOrder, QuerySelect,
-    QueryTrait, Statement,
+    QueryTrait, Select, Statement,
     sea_query::{Alias, Condition, Expr, Query},
 };
 use uuid::Uuid;
@@ -32,6 +34,9 @@ pub struct Look<'a> {
     pub app_id: &'a str,
     /// Of this priority: a level is read in the order of its index, however much is scheduled for later.
     pub priority: i32,
+    /// Whether nothing waits with a higher one. Below it a message also waits for its user's more urgent ones: another
+    /// node may have settled the user's call since their level was looked at.
+    pub is_highest: bool,
     pub most: u64,
     pub paused_templates: &'a [String],
     pub now: Timestamp,
@@ -59,10 +64,12 @@ pub async fn claim(ctx: &Context, app_id: &str, most: usize, paused_templates: &
     let mut found = Found::default();
     let mut below = i32::MAX;
     while let Some(priority) = next_level(ctx, app_id, below).await? {
+        let is_highest = !found.any_pending;
         found.any_pending = true;
         below = priority;
         let wanted = u64::try_from(most - found.rows.len()).unwrap_or(0);
-        let look = Look { app_id, priority, most: wanted, paused_templates, now, lease: Lease::new(ctx, now) };
+        let lease = Lease::new(ctx, now);
+        let look = Look { app_id, priority, is_highest, most: wanted, paused_templates, now, lease };
         let claimed = if ctx.db.is_sqlite() { on_sqlite(ctx, look).await? } else { on_postgres(ctx, look).await? };
         found.rows.extend(claimed);
         if found.rows.len() >= most {
@@ -121,7 +128,9 @@ fn pending_of(app_id: &str) -> Condition {
         .add(row::Column::State.into_expr().eq(Expr::Constant("pending".into())))
 }
 
-/// One statement: a row locked by another node is skipped, not waited for.
+/// One statement: a row locked by another node is skipped, not waited for. What is more urgent is looked up once
+/// for each user, among the user's messages: a subquery of this form is not made a join with all that is pending, and the
+/// expression of the state fits no index of that.
 const POSTGRES_CLAIM: &str = r"
 WITH due AS MATERIALIZED (
     SELECT id, identity_id, due_at FROM notification n
@@ -131,8 +140,16 @@ WITH due AS MATERIALIZED (
     FOR UPDATE SKIP LOCKED
 ), one AS (
     SELECT id FROM (
-        SELECT id, due_at, row_number() OVER (PARTITION BY identity_id ORDER BY due_at, id) AS place FROM due
-    ) ranked WHERE place = 1 ORDER BY due_at LIMIT $5
+        SELECT id, identity_id, due_at, row_number() OVER (PARTITION BY identity_id ORDER BY due_at, id) AS place
+        FROM due
+    ) ranked
+    WHERE place = 1 AND ($9 OR (
+        SELECT 1 FROM notification h
+        WHERE h.identity_id = ranked.identity_id AND h.state || '' = 'pending' AND h.priority > $8
+          AND h.due_at <= $2 AND h.template_id <> ALL ($3)
+        LIMIT 1
+    ) IS NULL)
+    ORDER BY due_at LIMIT $5
 ), claimed AS (
     UPDATE notification n
     SET state = 'sending', lease_token = $6, lease_until = $7, attempt_number = n.attempt_number + 1,
@@ -153,7 +170,7 @@ pub fn statement(backend: DbBackend, look: &Look<'_>) -> Statement {
 
 fn postgres_claim(look: &Look<'_>) -> Statement {
     let limit = |count: u64| i64::try_from(count).unwrap_or(i64::MAX).into();
-    let values: [sea_orm::Value; 8] = [
+    let values: [sea_orm::Value; 9] = [
         look.app_id.into(),
         look.now.into(),
         look.paused_templates.to_vec().into(),
@@ -162,6 +179,7 @@ fn postgres_claim(look: &Look<'_>) -> Statement {
         look.lease.token.into(),
         look.lease.until.into(),
         look.priority.into(),
+        look.is_highest.into(),
     ];
     Statement::from_sql_and_values(DbBackend::Postgres, POSTGRES_CLAIM, values)
 }
@@ -177,8 +195,12 @@ async fn on_sqlite(ctx: &Context, look: Look<'_>) -> Result<Vec<row::Model>, Err
     }
     let tx = ctx.db.begin().await?;
     let mut due = candidates(&look, look.most * SPARE).all(&tx).await?;
-    let mut identities = std::collections::HashSet::new();
+    let mut identities = HashSet::new();
     due.retain(|row| identities.insert(row.identity_id));
+    if !look.is_highest && !due.is_empty() {
+        let urgent: Vec<IdentityId> = more_urgent(&look, identities.iter().copied()).into_tuple().all(&tx).await?;
+        due.retain(|row| !urgent.contains(&row.identity_id));
+    }
     due.truncate(usize::try_from(look.most).unwrap_or(usize::MAX));
     if due.is_empty() {
         return Ok(due);
@@ -197,7 +219,7 @@ async fn on_sqlite(ctx: &Context, look: Look<'_>) -> Result<Vec<row::Model>, Err
     Ok(due)
 }
 
-fn candidates(look: &Look<'_>, limit: u64) -> sea_orm::Select<row::Entity> {
+fn candidates(look: &Look<'_>, limit: u64) -> Select<row::Entity> {
     let other = Alias::new("other");
     let in_flight = Query::select()
         .expr(Expr::value(1))
@@ -205,17 +227,34 @@ fn candidates(look: &Look<'_>, limit: u64) -> sea_orm::Select<row::Entity> {
         .and_where(Expr::col((other.clone(), row::Column::IdentityId)).equals((row::Entity, row::Column::IdentityId)))
         .and_where(Expr::col((other, row::Column::State)).eq(Expr::Constant("sending".into())))
         .take();
-    let mut query = row::Entity::find()
+    let query = row::Entity::find()
         .filter(pending_of(look.app_id))
         .filter(row::Column::Priority.eq(look.priority))
         .filter(row::Column::DueAt.lte(look.now))
         .filter(Expr::exists(in_flight).not())
         .order_by_asc(row::Column::DueAt)
         .limit(limit);
-    if !look.paused_templates.is_empty() {
-        query = query.filter(row::Column::TemplateId.is_not_in(padded(look.paused_templates.iter().cloned())));
+    unless_paused(look, query)
+}
+
+/// Those of the users who wait for something of a higher priority. The state is bound: the index of the identities is to
+/// be taken, not one of all that is pending.
+pub fn more_urgent(look: &Look<'_>, identities: impl Iterator<Item = IdentityId>) -> Select<row::Entity> {
+    let query = row::Entity::find()
+        .select_only()
+        .column(row::Column::IdentityId)
+        .filter(row::Column::IdentityId.is_in(padded(identities)))
+        .filter(row::Column::State.eq(State::Pending))
+        .filter(row::Column::Priority.gt(look.priority))
+        .filter(row::Column::DueAt.lte(look.now));
+    unless_paused(look, query)
+}
+
+fn unless_paused(look: &Look<'_>, query: Select<row::Entity>) -> Select<row::Entity> {
+    if look.paused_templates.is_empty() {
+        return query;
     }
-    query
+    query.filter(row::Column::TemplateId.is_not_in(padded(look.paused_templates.iter().cloned())))
 }
 
 async fn mark(tx: &DatabaseTransaction, due: &[row::Model], now: Timestamp, lease: &Lease) -> Result<(), Error> {

@@ -1,6 +1,6 @@
 //! The statements of the delivery loop use their indexes, whatever has gathered in the tables.
 
-use entity::{Timestamp, notification, webhook_delivery};
+use entity::{IdentityId, Timestamp, notification, webhook_delivery};
 use magpie::notification::{
     claim::{self, Lease, Look},
     sweep,
@@ -83,17 +83,27 @@ async fn the_loops_statements_read_only_what_lives(#[values(Kind::Sqlite, Kind::
     gather(&world).await;
     let backend = world.ctx.db.write().get_database_backend();
     let now: Timestamp = world.ctx.clock.now();
-    let look = Look {
+    let paused_templates = ["a".to_owned()];
+    let look = |is_highest| Look {
         app_id: APP,
         priority: 0,
+        is_highest,
         most: 256,
-        paused_templates: &["a".to_owned()],
+        paused_templates: &paused_templates,
         now,
         lease: Lease { token: uuid::Uuid::now_v7(), until: now },
     };
+    let somebody = std::iter::once(IdentityId(uuid::Uuid::now_v7()));
+    let urgent = match backend {
+        DbBackend::Sqlite => claim::more_urgent(&look(false), somebody).build(backend),
+        _ => claim::statement(backend, &look(false)),
+    };
     for (statement, index) in [
-        (claim::statement(backend, &look), "notification_claim"),
-        (claim::statement(backend, &look), "notification_in_flight"),
+        (claim::statement(backend, &look(true)), "notification_claim"),
+        (claim::statement(backend, &look(true)), "notification_in_flight"),
+        (claim::statement(backend, &look(false)), "notification_claim"),
+        (claim::statement(backend, &look(false)), "notification_in_flight"),
+        (urgent, "notification_identity_id"),
         (sweep::leases_over(now).build(backend), "notification_in_flight"),
         (sweep::unsure_over(now).build(backend), "notification_due_at"),
         (sweep::too_late(now).build(backend), "notification_expires_at"),

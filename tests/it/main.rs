@@ -31,6 +31,7 @@ mod master_key;
 mod migrations;
 mod nul;
 mod operation;
+mod order;
 mod outgoing;
 mod pace;
 mod preview;
