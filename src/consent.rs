@@ -5,6 +5,8 @@
 //! answer 43101: zeroed −all │ refusal in the settings: cancel −all
 //! ```
 //!
+//! Messages that wait take what is there as soon as it is there: while any waits no credit is left for newer ones.
+//!
 //! Every change is an entry; `credit.credits` is always the sum of the entries' deltas. A long-term
 //! template counts 1 for on and 0 for off, and nothing is reserved.
 //!
@@ -21,7 +23,7 @@ pub mod report;
 pub mod tap;
 pub mod withdrawal;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use entity::{
     ConsentId, IdentityId, NotificationId, Timestamp,
@@ -178,11 +180,16 @@ pub async fn hold<'a>(
     Ok(())
 }
 
-/// Gives back the credits of messages that ended without spending them. Whoever ends them holds their balances.
-pub async fn give_back(tx: &DatabaseTransaction, rows: &[&notification::Model], now: Timestamp) -> Result<(), Error> {
+/// Gives back the credits of messages that ended without spending them; those who waited for one go before whatever
+/// comes next. Whoever ends the messages holds their balances. Gives the apps that have something to send.
+pub async fn give_back(
+    tx: &DatabaseTransaction,
+    rows: &[&notification::Model],
+    now: Timestamp,
+) -> Result<BTreeSet<String>, Error> {
     let holding: Vec<_> = rows.iter().filter(|row| row.credit == notification::Credit::Reserved).collect();
     if holding.is_empty() {
-        return Ok(());
+        return Ok(BTreeSet::new());
     }
     let mut entries = Vec::new();
     let mut deltas: BTreeMap<_, i32> = BTreeMap::new();
@@ -191,9 +198,10 @@ pub async fn give_back(tx: &DatabaseTransaction, rows: &[&notification::Model], 
         *deltas.entry((row.identity_id, row.template_id.as_str())).or_default() += 1;
         entries.push(delivery_entry(&want, Kind::Returned, 1, now));
     }
-    let deltas = deltas.into_iter().map(|((identity_id, template_id), delta)| (identity_id, template_id, delta));
-    change_all(tx, deltas, now).await?;
-    write(tx, entries).await
+    let each = deltas.iter().map(|((identity_id, template_id), delta)| (*identity_id, *template_id, *delta));
+    change_all(tx, each, now).await?;
+    write(tx, entries).await?;
+    release::waiting(tx, deltas.into_keys(), now).await
 }
 
 /// Nothing is left: WeChat's answer or the user says so. Gives how many credits that took.

@@ -3,7 +3,7 @@
 
 use std::{
     any::{Any, TypeId},
-    collections::{HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     ops::Deref,
     sync::{Arc, Mutex, PoisonError, RwLock},
 };
@@ -69,6 +69,12 @@ impl Bell {
     pub fn ring(&self, app_id: &str) {
         self.ring_here(|rung| rung.apps.extend([app_id.to_owned()]));
         self.others.notify_one();
+    }
+
+    pub fn ring_each(&self, app_ids: &BTreeSet<String>) {
+        for app_id in app_ids {
+            self.ring(app_id);
+        }
     }
 
     /// Rings for all apps, on this node only: another one rang, or nothing new is to be told.

@@ -39,5 +39,9 @@ pub async fn take(ctx: &Context, tx: &DatabaseTransaction, popup: &Popup<'_>, no
         tapped_at: popup.tapped_at,
     };
     let entered = tap::enter(ctx, tx, &template, &tap, now).await?;
-    Ok(entered && popup.accepted && release::waiting(tx, popup.identity_id, popup.template_id, now).await?)
+    if !entered || !popup.accepted {
+        return Ok(false);
+    }
+    let balance = (popup.identity_id, popup.template_id);
+    Ok(!release::waiting(tx, std::iter::once(balance), now).await?.is_empty())
 }

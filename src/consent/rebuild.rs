@@ -14,7 +14,7 @@ use sea_orm::{
     sea_query::{Expr, OnConflict},
 };
 
-use super::{lock, padded};
+use super::{lock, padded, release};
 use crate::{context::Context, error::Error};
 
 /// Identities dealt with in one transaction.
@@ -89,6 +89,7 @@ async fn some(ctx: &Context, identities: &[identity::Model], rebuilt: &mut Rebui
         credit::Entity::insert(row).on_conflict(counted).exec_without_returning(&tx).await?;
         tracing::warn!(identity.id = %identity_id, template.id = template_id, ?balance, sum, "credit.corrected");
         rebuilt.corrected += 1;
+        release::waiting(&tx, std::iter::once((identity_id, template_id.as_str())), now).await?;
     }
     tx.commit().await?;
     Ok(())

@@ -1,51 +1,82 @@
 //! Messages that waited for consent.
 
+use std::collections::BTreeSet;
+
 use entity::{
-    IdentityId, Timestamp,
-    notification::{self, Credit, State},
+    IdentityId, NotificationId, Timestamp,
+    notification::{Credit, State},
 };
-use sea_orm::{ActiveValue::Set, ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+use sea_orm::{ActiveEnum, ConnectionTrait, DatabaseTransaction, FromQueryResult};
 
-use super::{Granted, MOST_CREDITS, Want, reserve};
-use crate::error::Error;
+use super::{Granted, Want, reserve};
+use crate::{database::rows::Rows, error::Error};
 
-/// Messages that waited for this consent may go, the oldest first.
-pub(super) async fn waiting(
-    tx: &DatabaseTransaction,
+/// Rows of one update; a bound value per column stays far below what the databases take.
+const ROWS_A_STATEMENT: usize = 256;
+
+/// As many of those who wait as there are credits, the oldest first; of a long-term template that is on all of them.
+/// The state is bound, so that the index of the identities is taken, not one of all that waits.
+const WAITING: &str = "
+    SELECT id, app_id, identity_id, template_id, due_at FROM (
+        SELECT n.id, n.app_id, n.identity_id, n.template_id, n.due_at, c.kind, c.credits,
+               row_number() OVER (PARTITION BY n.identity_id, n.template_id ORDER BY n.id) AS place
+        FROM (SELECT DISTINCT v_identity_id, v_template_id FROM v) AS balance
+        JOIN credit c ON c.identity_id = v_identity_id AND c.template_id = v_template_id AND c.credits > 0
+        JOIN notification n ON n.identity_id = c.identity_id AND n.template_id = c.template_id
+        WHERE n.state = $same AND n.expires_at > $same
+    ) AS waiting
+    WHERE kind = 'long_term' OR place <= credits
+    ORDER BY id";
+
+const RELEASE: &str = "UPDATE notification SET state = 'pending', credit = v_credit, reason = NULL, due_at = v_due_at
+    FROM v WHERE id = v_id AND state = $same";
+
+#[derive(FromQueryResult)]
+struct Waiting {
+    id: NotificationId,
+    app_id: String,
     identity_id: IdentityId,
-    template_id: &str,
+    template_id: String,
+    due_at: Timestamp,
+}
+
+/// Messages that waited for a credit of these balances may go, as far as there are any. Whoever calls this holds the
+/// balances. Gives the apps that have something to send.
+pub(super) async fn waiting<'a>(
+    tx: &DatabaseTransaction,
+    balances: impl Iterator<Item = (IdentityId, &'a str)>,
     now: Timestamp,
-) -> Result<bool, Error> {
-    let waiting = notification::Entity::find()
-        .filter(notification::Column::IdentityId.eq(identity_id))
-        .filter(notification::Column::TemplateId.eq(template_id))
-        .filter(notification::Column::State.eq(State::Waiting))
-        .order_by_asc(notification::Column::Id)
-        .limit(u64::from(MOST_CREDITS.unsigned_abs()))
-        .all(tx)
-        .await?;
-    let want =
-        |row: &notification::Model| Want { identity_id, template_id: template_id.to_owned(), notification_id: row.id };
+) -> Result<BTreeSet<String>, Error> {
+    let (backend, waits) = (tx.get_database_backend(), State::Waiting.to_value());
+    let mut rows = Rows::of(&["v_identity_id", "v_template_id"]).with(waits.clone()).with(now);
+    for (identity_id, template_id) in balances {
+        rows.push([identity_id.into(), template_id.into()]);
+    }
+    if rows.is_empty() {
+        return Ok(BTreeSet::new());
+    }
+    let waiting = Waiting::find_by_statement(rows.statement(backend, WAITING)).all(tx).await?;
+    let want = |row: &Waiting| Want {
+        identity_id: row.identity_id,
+        template_id: row.template_id.clone(),
+        notification_id: row.id,
+    };
     let granted = reserve(tx, &waiting.iter().map(want).collect::<Vec<_>>(), now).await?;
-    let mut released = false;
-    for (row, granted) in waiting.iter().zip(granted) {
-        let credit = match granted {
-            Granted::Reserved => Credit::Reserved,
-            Granted::Standing => Credit::None,
-            Granted::No => continue,
-        };
-        notification::Entity::update_many()
-            .set(notification::ActiveModel {
-                state: Set(State::Pending),
-                credit: Set(credit),
-                reason: Set(None),
-                due_at: Set(now.max(row.due_at)),
-                ..Default::default()
-            })
-            .filter(notification::Column::Id.eq(row.id))
-            .exec(tx)
-            .await?;
-        released = true;
+    let mut released = BTreeSet::new();
+    for chunk in waiting.into_iter().zip(granted).collect::<Vec<_>>().chunks(ROWS_A_STATEMENT) {
+        let mut rows = Rows::of(&["v_id", "v_credit", "v_due_at"]).with(waits.clone());
+        for (row, granted) in chunk {
+            let credit = match granted {
+                Granted::Reserved => Credit::Reserved,
+                Granted::Standing => Credit::None,
+                Granted::No => continue,
+            };
+            rows.push([row.id.into(), credit.to_value().into(), now.max(row.due_at).into()]);
+            released.insert(row.app_id.clone());
+        }
+        if !rows.is_empty() {
+            tx.execute_raw(rows.statement(backend, RELEASE)).await?;
+        }
     }
     Ok(released)
 }

@@ -58,7 +58,7 @@ async fn enter(
     said: &[(&template::Model, Kind)],
 ) -> Result<Vec<credit::Model>, Error> {
     let now = ctx.clock.now();
-    let mut accepted = false;
+    let mut released = false;
     let tx = ctx.db.begin().await?;
     if !hold_person(&tx, session.identity_id).await? {
         return Err(Error::new(Code::SessionEnded));
@@ -74,12 +74,13 @@ async fn enter(
             tapped_at: report.tapped_at.unwrap_or(now).min(now),
         };
         if tap::enter(ctx, &tx, template, &tap, now).await? && *kind == Kind::Accept {
-            accepted |= release::waiting(&tx, session.identity_id, &template.template_id, now).await?;
+            let balance = (session.identity_id, template.template_id.as_str());
+            released |= !release::waiting(&tx, std::iter::once(balance), now).await?.is_empty();
         }
     }
     let balances = super::balances(&tx, session.identity_id).await?;
     tx.commit().await?;
-    if accepted {
+    if released {
         ctx.wake.delivery.ring(&session.app_id);
     }
     Ok(balances)

@@ -5,26 +5,27 @@
 
 use sea_orm::{DbBackend, Statement, Value};
 
-/// Where the value that is the same for all rows stands in a statement, once.
-pub const SAME: &str = "$same";
+/// Where a value that is the same for all rows stands in a statement.
+const SAME: &str = "$same";
 
 /// Rows of values for `WITH v(…) AS (VALUES …)`.
 pub struct Rows {
     columns: &'static [&'static str],
     values: Vec<Value>,
-    same: Option<Value>,
+    same: Vec<Value>,
 }
 
 impl Rows {
     /// No rows yet, with columns of these names.
     pub fn of(columns: &'static [&'static str]) -> Self {
-        Self { columns, values: Vec::new(), same: None }
+        Self { columns, values: Vec::new(), same: Vec::new() }
     }
 
-    /// The statement has this value in the place of `SAME`.
+    /// The statement has this value in the place of its next `$same`.
     #[must_use]
-    pub fn with(self, same: impl Into<Value>) -> Self {
-        Self { same: Some(same.into()), ..self }
+    pub fn with(mut self, same: impl Into<Value>) -> Self {
+        self.same.push(same.into());
+        self
     }
 
     /// Adds a row; its values are in the order of the columns.
@@ -55,14 +56,12 @@ impl Rows {
             place(&mut text, backend, index + 1);
         }
         text.push_str(")) ");
-        if let Some(same) = self.same {
-            self.values.push(same);
-            let (before, after) = sql.split_once(SAME).unwrap_or((sql, ""));
-            text.push_str(before);
+        let mut parts = sql.split(SAME);
+        text.push_str(parts.next().unwrap_or_default());
+        for (value, part) in self.same.into_iter().zip(parts) {
+            self.values.push(value);
             place(&mut text, backend, self.values.len());
-            text.push_str(after);
-        } else {
-            text.push_str(sql);
+            text.push_str(part);
         }
         Statement::from_sql_and_values(backend, text, self.values)
     }
@@ -104,17 +103,17 @@ mod tests {
     #[test]
     fn rows_are_numbered_and_brought_to_a_power_of_two() {
         for (backend, expected) in [
-            (DbBackend::Sqlite, "WITH v(a, b) AS (VALUES (?, ?), (?, ?), (?, ?), (?, ?)) SELECT a FROM v WHERE ?"),
+            (DbBackend::Sqlite, "WITH v(a, b) AS (VALUES (?, ?), (?, ?), (?, ?), (?, ?)) SELECT a FROM v WHERE ? < ?"),
             (
                 DbBackend::Postgres,
-                "WITH v(a, b) AS (VALUES ($1, $2), ($3, $4), ($5, $6), ($7, $8)) SELECT a FROM v WHERE $9",
+                "WITH v(a, b) AS (VALUES ($1, $2), ($3, $4), ($5, $6), ($7, $8)) SELECT a FROM v WHERE $9 < $10",
             ),
         ] {
-            let mut rows = Rows::of(&["a", "b"]).with(true);
+            let mut rows = Rows::of(&["a", "b"]).with(1).with(2);
             for n in 0..3_i32 {
                 rows.push([n.into(), "x".into()]);
             }
-            let statement = rows.statement(backend, "SELECT a FROM v WHERE $same");
+            let statement = rows.statement(backend, "SELECT a FROM v WHERE $same < $same");
             assert_eq!(statement.sql, expected);
             let values = statement.values.expect("values").0;
             assert_eq!(values[4..6], values[6..8], "the last row comes twice");

@@ -39,9 +39,11 @@ async fn cancel_once(ctx: &Context, id: NotificationId) -> Result<row::Model, Er
         ..Default::default()
     };
     write(&tx, id, change).await?;
-    consent::give_back(&tx, &[&found], now).await?;
+    let released = consent::give_back(&tx, &[&found], now).await?;
     outbox::notifications(ctx, &tx, std::iter::once((&found, State::Cancelled, None)), now).await?;
-    finish(tx, id).await
+    let row = finish(tx, id).await?;
+    ctx.wake.delivery.ring_each(&released);
+    Ok(row)
 }
 
 /// Sends a message that ended without arriving once more: the same row, a new credit, a fresh count of

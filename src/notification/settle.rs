@@ -79,7 +79,7 @@ async fn settle_once(ctx: &Context, settlements: &[&Settlement]) -> Result<Vec<O
         }
         results.push(Some(next));
     }
-    consent::give_back(&tx, &returned, now).await?;
+    let released = consent::give_back(&tx, &returned, now).await?;
     let told: Vec<_> = zeroed.iter().map(|row| (row.identity_id, row.template_id.as_str(), Some(row.id))).collect();
     if !told.is_empty() {
         consent::zero_all(&tx, &told, Source::Answer, now).await?;
@@ -98,6 +98,7 @@ async fn settle_once(ctx: &Context, settlements: &[&Settlement]) -> Result<Vec<O
     let settled = settlements.iter().map(|settlement| (&*settlement.row.app_id, &*settlement.row.openid));
     receipt::match_held_of(ctx, &tx, settled, now).await?;
     tx.commit().await?;
+    ctx.wake.delivery.ring_each(&released);
     Ok(results)
 }
 

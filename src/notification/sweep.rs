@@ -205,10 +205,11 @@ async fn expire(ctx: &Context) -> Result<usize, Error> {
     for row in &rows {
         update(&tx, row, ended(row, now)).await?;
     }
-    consent::give_back(&tx, &rows.iter().collect::<Vec<_>>(), now).await?;
+    let released = consent::give_back(&tx, &rows.iter().collect::<Vec<_>>(), now).await?;
     let expired = rows.iter().map(|row| (row, State::Expired, reason_of_expiry(row)));
     outbox::notifications(ctx, &tx, expired, now).await?;
     tx.commit().await?;
+    ctx.wake.delivery.ring_each(&released);
     Ok(rows.len())
 }
 

@@ -55,6 +55,7 @@ mod token_budget;
 mod tokens;
 mod user_data;
 mod vectors;
+mod waiting;
 mod webhook_calls;
 mod webhook_outbox;
 mod webhooks;

@@ -59,11 +59,11 @@ pub async fn act(
 /// Cancels some of what was made and not sent yet; gives how many, and at least 1 until nothing is left.
 pub(super) async fn cancel_some(
     ctx: &Context,
-    tx: &DatabaseTransaction,
+    tx: DatabaseTransaction,
     fan_out: &row::Model,
     now: Timestamp,
 ) -> Result<usize, Error> {
-    portions::Entity::delete_many().filter(portions::Column::FanOutId.eq(fan_out.id)).exec(tx).await?;
+    portions::Entity::delete_many().filter(portions::Column::FanOutId.eq(fan_out.id)).exec(&tx).await?;
     let mut query = notification::Entity::find()
         .filter(notification::Column::EventId.eq(fan_out.event_id))
         .filter(notification::Column::State.is_in([Notified::Waiting, Notified::Pending]))
@@ -72,12 +72,12 @@ pub(super) async fn cancel_some(
         Some(rule_id) => query.filter(notification::Column::RuleId.eq(rule_id)),
         None => query.filter(notification::Column::RuleId.is_null()),
     };
-    let unlocked = query.clone().all(tx).await?;
+    let unlocked = query.clone().all(&tx).await?;
     let mut rows = unlocked.clone();
     if tx.get_database_backend() == DbBackend::Postgres {
-        consent::hold(tx, unlocked.iter()).await?;
+        consent::hold(&tx, unlocked.iter()).await?;
         let ids = padded(unlocked.iter().map(|row| row.id));
-        rows = query.filter(notification::Column::Id.is_in(ids)).lock(LockType::Update).all(tx).await?;
+        rows = query.filter(notification::Column::Id.is_in(ids)).lock(LockType::Update).all(&tx).await?;
     }
     for (credit, becomes) in
         [(Credit::Reserved, Credit::Returned), (Credit::None, Credit::None), (Credit::Returned, Credit::Returned)]
@@ -95,16 +95,18 @@ pub(super) async fn cancel_some(
             notification::Entity::update_many()
                 .set(change)
                 .filter(notification::Column::Id.is_in(ids))
-                .exec(tx)
+                .exec(&tx)
                 .await?;
         }
     }
-    consent::give_back(tx, &rows.iter().collect::<Vec<_>>(), now).await?;
-    outbox::notifications(ctx, tx, rows.iter().map(|row| (row, Notified::Cancelled, None)), now).await?;
+    let released = consent::give_back(&tx, &rows.iter().collect::<Vec<_>>(), now).await?;
+    outbox::notifications(ctx, &tx, rows.iter().map(|row| (row, Notified::Cancelled, None)), now).await?;
     if unlocked.len() < PORTION {
         let change = row::ActiveModel { state: Set(State::Cancelled), updated_at: Set(now), ..Default::default() };
-        row::Entity::update_many().set(change).filter(row::Column::Id.eq(fan_out.id)).exec(tx).await?;
+        row::Entity::update_many().set(change).filter(row::Column::Id.eq(fan_out.id)).exec(&tx).await?;
         tracing::info!(event.id = %fan_out.event_id, "fan_out.cancelled");
     }
+    tx.commit().await?;
+    ctx.wake.delivery.ring_each(&released);
     Ok(rows.len().max(1))
 }

@@ -53,9 +53,7 @@ pub async fn step(ctx: &Context) -> Result<usize, Error> {
 async fn one(ctx: &Context, tx: DatabaseTransaction, fan_out: row::Model) -> Result<usize, Error> {
     let now = ctx.clock.now();
     if fan_out.state == State::Cancelling {
-        let cancelled = act::cancel_some(ctx, &tx, &fan_out, now).await?;
-        tx.commit().await?;
-        return Ok(cancelled);
+        return act::cancel_some(ctx, tx, &fan_out, now).await;
     }
     let (references, next) = next(&tx, &fan_out).await?;
     let taken = references.len();
