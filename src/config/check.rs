@@ -2,7 +2,6 @@
 
 use std::{collections::HashSet, str::FromStr, time::Duration};
 
-use reqwest::Url;
 use sea_orm::sqlx::{postgres::PgConnectOptions, sqlite::SqliteConnectOptions};
 use secrecy::{ExposeSecret, SecretString};
 
@@ -32,7 +31,7 @@ fn addresses(config: &Config) -> Result<(), ConfigError> {
     let readable = if config.is_sqlite() {
         SqliteConnectOptions::from_str(url).is_ok()
     } else {
-        Url::parse(url).is_ok() && PgConnectOptions::from_str(url).is_ok()
+        PgConnectOptions::from_str(url).is_ok()
     };
     if !readable {
         let why = "cannot be read; write sqlite://FILE or postgres://USER:PASSWORD@HOST:PORT/DATABASE, and in the \
