@@ -5,7 +5,11 @@ mod app;
 mod check;
 mod webhooks;
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
 
 use figment::{
     Figment,
@@ -39,7 +43,7 @@ pub enum ConfigError {
 pub struct Config {
     pub listen: SocketAddr,
     pub public_url: String,
-    #[serde(deserialize_with = "webhooks::networks")]
+    #[serde(deserialize_with = "networks")]
     pub trusted_proxies: Vec<IpNet>,
     /// May hold a password, so it is never printed.
     pub database_url: SecretString,
@@ -244,6 +248,15 @@ fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::E
     let text = String::deserialize(deserializer)?;
     humantime::parse_duration(&text)
         .map_err(|error| de::Error::custom(format!("{error}; write a duration as \"500ms\", \"30s\", \"10m\"")))
+}
+
+/// Networks such as `10.1.0.0/16`, or single addresses.
+fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpNet>, D::Error> {
+    let read = |text: String| {
+        let network = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+        network.map_err(|_| de::Error::custom(format!("`{text}` is no network; write it as \"10.1.0.0/16\"")))
+    };
+    Vec::<String>::deserialize(deserializer)?.into_iter().map(read).collect()
 }
 
 #[cfg(test)]

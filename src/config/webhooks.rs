@@ -1,11 +1,11 @@
 //! What is told to business systems, and to which addresses.
 
-use std::{net::IpAddr, time::Duration};
+use std::time::Duration;
 
 use ipnet::IpNet;
-use serde::{Deserialize, Deserializer, de};
+use serde::Deserialize;
 
-use super::duration;
+use super::{duration, networks};
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -20,13 +20,4 @@ pub struct Webhooks {
     pub concurrency: usize,
     #[serde(deserialize_with = "duration")]
     pub disable_after: Duration,
-}
-
-/// Networks such as `10.1.0.0/16`, or single addresses.
-pub(super) fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpNet>, D::Error> {
-    let read = |text: String| {
-        let network = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
-        network.map_err(|_| de::Error::custom(format!("`{text}` is no network; write it as \"10.1.0.0/16\"")))
-    };
-    Vec::<String>::deserialize(deserializer)?.into_iter().map(read).collect()
 }

@@ -126,7 +126,6 @@ async fn store(ctx: &Context, session: &session::Model, phone: &Phone) -> Result
     Ok(())
 }
 
-/// A sealed number opens for its own user only.
 /// The context a phone number is sealed with: it opens for its own user only.
 pub fn seal_context(id: UserId) -> String {
     format!("phone number of {id}")

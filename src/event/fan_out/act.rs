@@ -72,11 +72,11 @@ pub(super) async fn cancel_some(
         Some(rule_id) => query.filter(notification::Column::RuleId.eq(rule_id)),
         None => query.filter(notification::Column::RuleId.is_null()),
     };
-    let unlocked = query.clone().all(&tx).await?;
-    let mut rows = unlocked.clone();
+    let mut rows = query.clone().all(&tx).await?;
+    let is_last = rows.len() < PORTION;
     if tx.get_database_backend() == DbBackend::Postgres {
-        consent::hold(&tx, unlocked.iter()).await?;
-        let ids = padded(unlocked.iter().map(|row| row.id));
+        consent::hold(&tx, rows.iter()).await?;
+        let ids = padded(rows.iter().map(|row| row.id));
         rows = query.filter(notification::Column::Id.is_in(ids)).lock(LockType::Update).all(&tx).await?;
     }
     for (credit, becomes) in
@@ -101,7 +101,7 @@ pub(super) async fn cancel_some(
     }
     let released = consent::give_back(&tx, &rows.iter().collect::<Vec<_>>(), now).await?;
     outbox::notifications(ctx, &tx, rows.iter().map(|row| (row, Notified::Cancelled, None)), now).await?;
-    if unlocked.len() < PORTION {
+    if is_last {
         let change = row::ActiveModel { state: Set(State::Cancelled), updated_at: Set(now), ..Default::default() };
         row::Entity::update_many().set(change).filter(row::Column::Id.eq(fan_out.id)).exec(&tx).await?;
         tracing::info!(event.id = %fan_out.event_id, "fan_out.cancelled");
