@@ -32,7 +32,7 @@ use crate::{
     error::Error,
     sealing_key,
     secret::MasterKeys,
-    signing_key, wechat, worker,
+    signing_key, telemetry, wechat, worker,
 };
 use door::Times;
 
@@ -189,6 +189,7 @@ pub fn stop_on_signal(ctx: &Context) -> io::Result<()> {
         stop.cancel();
         tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
         tracing::warn!("stopped at once");
+        telemetry::flush();
         std::process::exit(130);
     });
     Ok(())

@@ -96,6 +96,8 @@ pub async fn run() -> ExitCode {
             Ok(())
         }
     };
+    // Before what is printed last.
+    telemetry::flush();
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -7,17 +7,24 @@
 //! Spans are those of the libraries (statements, connections). With `MAGPIE_LOG_SPANS=true` each is a line with its
 //! fields when it begins and when it ends, which is how one looks for where the time goes.
 
-use std::{io::IsTerminal, sync::OnceLock};
+mod lines;
+
+use std::{
+    io::{self, IsTerminal},
+    sync::OnceLock,
+};
 
 use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
 use tracing::Level;
 use tracing_subscriber::{
     EnvFilter, Layer,
     filter::filter_fn,
-    fmt::{self, format::FmtSpan},
+    fmt::{self, format::FmtSpan, writer::BoxMakeWriter},
     layer::SubscriberExt,
     util::SubscriberInitExt,
 };
+
+use lines::Lines;
 
 const DEFAULT_LEVEL: &str = "info,sqlx=warn,sea_orm=warn,sea_orm_migration=warn";
 
@@ -26,6 +33,8 @@ const DEFAULT_LEVEL: &str = "info,sqlx=warn,sea_orm=warn,sea_orm_migration=warn"
 const WITH_PASSWORDS: &str = "sea_orm::driver";
 
 static METRICS: OnceLock<PrometheusHandle> = OnceLock::new();
+/// None when no thread could be had for them.
+static LINES: OnceLock<Option<Lines>> = OnceLock::new();
 
 /// Sets up logs to standard error and the metrics' recorder. Only the first call of a process counts.
 pub fn start() {
@@ -34,7 +43,7 @@ pub fn start() {
     let registry = tracing_subscriber::registry().with(filter);
     let spans = std::env::var("MAGPIE_LOG_SPANS").is_ok_and(|spans| spans == "true");
     let spans = if spans { FmtSpan::NEW | FmtSpan::CLOSE } else { FmtSpan::NONE };
-    let layer = fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
+    let layer = fmt::layer().with_writer(standard_error()).with_ansi(io::stderr().is_terminal());
     let layer = layer.with_span_events(spans);
     let harmless = filter_fn(|line| !line.target().starts_with(WITH_PASSWORDS) || *line.level() <= Level::WARN);
     let started = if json {
@@ -47,6 +56,20 @@ pub fn start() {
     {
         // The recorder is installed once, so is its handle.
         let _ = METRICS.set(handle);
+    }
+}
+
+fn standard_error() -> BoxMakeWriter {
+    match LINES.get_or_init(|| Lines::to(io::stderr()).ok()) {
+        Some(lines) => BoxMakeWriter::new(lines.clone()),
+        None => BoxMakeWriter::new(io::stderr),
+    }
+}
+
+/// Writes the log to its last line. To be called before the process ends.
+pub fn flush() {
+    if let Some(Some(lines)) = LINES.get() {
+        lines.flush();
     }
 }
 

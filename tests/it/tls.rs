@@ -131,7 +131,14 @@ async fn who_cannot_prove_to_be_wechat_hears_nothing(#[values(Kind::Sqlite, Kind
         let (status, problem) = answer.expect("an answer");
         assert_eq!((status, &problem["code"]), (502, &json!("wechat_unreachable")), "{problem}");
         // The operator reads why, and from the doctor what to do.
-        assert!(fleet.log().contains(named), "{named} is not in the log:\n{}", fleet.log());
+        let logged = async {
+            // Lines are gathered for a moment.
+            while !fleet.log().contains(named) {
+                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            }
+        };
+        let logged = tokio::time::timeout(PATIENCE, logged).await;
+        assert!(logged.is_ok(), "{named} is not in the log:\n{}", fleet.log());
         let doctor = fleet.command(&["doctor"]).env("SSL_CERT_FILE", authority).output().await.expect("it runs");
         let told = String::from_utf8_lossy(&doctor.stdout).into_owned();
         assert!(told.contains(named) && told.contains("certificates"), "{told}");
