@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use reqwest::{RequestBuilder, Response, StatusCode};
+use reqwest::{RequestBuilder, Response, StatusCode, Url};
 use secrecy::ExposeSecret;
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -22,8 +22,12 @@ const POOL_IDLE: Duration = Duration::from_secs(20);
 
 /// Why no client could be made: the system's certificates or the settings.
 #[derive(Debug, thiserror::Error)]
-#[error(transparent)]
-pub struct ClientError(#[from] reqwest::Error);
+pub enum ClientError {
+    #[error(transparent)]
+    Client(#[from] reqwest::Error),
+    #[error("the address of WeChat: {0}")]
+    Address(#[from] url::ParseError),
+}
 
 #[derive(Clone, Debug)]
 pub struct Client {
@@ -51,7 +55,7 @@ impl Client {
             .tcp_nodelay(true)
             .user_agent(concat!("magpie/", env!("CARGO_PKG_VERSION")))
             .build()?;
-        Ok(Self { http, hosts: Hosts::new(&config.wechat), timeout: config.delivery.request_timeout })
+        Ok(Self { http, hosts: Hosts::new(&config.wechat)?, timeout: config.delivery.request_timeout })
     }
 
     pub(super) async fn get<T: DeserializeOwned>(
@@ -75,7 +79,7 @@ impl Client {
     async fn call<T: DeserializeOwned>(
         &self,
         path: &'static str,
-        request: impl Fn(String) -> RequestBuilder,
+        request: impl Fn(Url) -> RequestBuilder,
     ) -> Result<T, Error> {
         let response = self.send(path, request).await?;
         let status = response.status();
@@ -88,15 +92,15 @@ impl Client {
 
     /// A connection that was never made proves that nothing was carried out, so the twin may be asked;
     /// both together take no longer than one call may.
-    pub(super) async fn send(&self, path: &str, request: impl Fn(String) -> RequestBuilder) -> Result<Response, Error> {
+    pub(super) async fn send(&self, path: &str, request: impl Fn(Url) -> RequestBuilder) -> Result<Response, Error> {
         let waited = Stopwatch::start();
         let (host, other) = self.hosts.in_turn();
-        let answer = request(format!("{}{path}", host.url)).send().await.map_err(transport_error);
+        let answer = request(host.address(path)).send().await.map_err(transport_error);
         self.hosts.note(host, &answer);
         let (Err(Error::NotSent(error)), Some(other)) = (&answer, other) else { return answer };
         tracing::warn!(%error, path, "wechat.other_host");
         let left = self.timeout.saturating_sub(waited.elapsed());
-        let answer = request(format!("{}{path}", other.url)).timeout(left).send().await.map_err(transport_error);
+        let answer = request(other.address(path)).timeout(left).send().await.map_err(transport_error);
         self.hosts.note(other, &answer);
         answer
     }

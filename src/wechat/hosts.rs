@@ -11,6 +11,8 @@ use std::{
     time::Duration,
 };
 
+use url::{ParseError, Url};
+
 use super::Error;
 use crate::{clock::Stopwatch, config::WeChat};
 
@@ -25,15 +27,28 @@ pub(super) struct Hosts {
 
 #[derive(Clone, Debug)]
 pub(super) struct Host {
-    pub url: String,
+    base: Url,
     is_first: bool,
 }
 
+impl Host {
+    fn new(url: &str, is_first: bool) -> Result<Self, ParseError> {
+        Ok(Self { base: Url::parse(url)?, is_first })
+    }
+
+    /// Read once, not for each call.
+    pub(super) fn address(&self, path: &str) -> Url {
+        let mut address = self.base.clone();
+        address.set_path(&format!("{}{path}", self.base.path().trim_end_matches('/')));
+        address
+    }
+}
+
 impl Hosts {
-    pub(super) fn new(config: &WeChat) -> Self {
-        let twin = config.fallback_url().map(|url| Host { url: url.to_owned(), is_first: false });
-        let first = Host { url: config.base_url.clone(), is_first: true };
-        Self { first, twin, rest_for: config.fallback_for, resting: Arc::default() }
+    pub(super) fn new(config: &WeChat) -> Result<Self, ParseError> {
+        let twin = config.fallback_url().map(|url| Host::new(url, false)).transpose()?;
+        let first = Host::new(&config.base_url, true)?;
+        Ok(Self { first, twin, rest_for: config.fallback_for, resting: Arc::default() })
     }
 
     /// The host to try, and the other one for when no connection to it can be made.
@@ -66,8 +81,8 @@ impl Hosts {
         let reached = !matches!(answer, Err(Error::NotSent(_)));
         let mut resting = self.resting.lock().unwrap_or_else(PoisonError::into_inner);
         match (reached, resting.is_some()) {
-            (true, true) => tracing::info!(host = host.url, "wechat.host_back"),
-            (false, false) => tracing::warn!(host = host.url, "wechat.host_unreachable"),
+            (true, true) => tracing::info!(host = %host.base, "wechat.host_back"),
+            (false, false) => tracing::warn!(host = %host.base, "wechat.host_unreachable"),
             _ => {}
         }
         *resting = (!reached).then(Stopwatch::start);
