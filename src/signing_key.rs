@@ -40,11 +40,21 @@ const KEPT_AFTER: Duration = Duration::from_hours(24);
 pub struct SigningKey {
     /// Its thumbprint (RFC 7638).
     pub kid: String,
-    pub encoding: jsonwebtoken::EncodingKey,
+    /// Read once: to read and check it takes longer than to sign.
+    pair: EcdsaKeyPair,
     pub decoding: jsonwebtoken::DecodingKey,
     /// What the JWKS shows.
     pub jwk: Jwk,
     pub created_at: Timestamp,
+}
+
+impl SigningKey {
+    /// The signature of a text by ES256 (RFC 7518 section 3.4).
+    pub fn sign(&self, text: &str) -> Result<Vec<u8>, Error> {
+        let signature = self.pair.sign(&SystemRandom::new(), text.as_bytes());
+        let signature = signature.map_err(|error| Error::new(Code::Internal).because(error))?;
+        Ok(signature.as_ref().to_vec())
+    }
 }
 
 /// A public P-256 key (RFC 7518 section 6.2).
@@ -69,7 +79,7 @@ pub async fn all(ctx: &Context) -> Result<Arc<Vec<SigningKey>>, Error> {
     let known = loaded.0.read().unwrap_or_else(PoisonError::into_inner).clone();
     match known {
         Some((read_at, keys)) if ctx.clock.now().since(read_at) < READ_EVERY => Ok(keys),
-        _ => reload(ctx).await,
+        _ => Box::pin(reload(ctx)).await,
     }
 }
 
@@ -147,8 +157,9 @@ fn open(ctx: &Context, row: row::Model) -> Result<SigningKey, Error> {
     let jwk = Jwk { kty: "EC", crv: "P-256", x, y, kid: row.kid.clone(), alg: "ES256", usage: "sig" };
     let decoding = jsonwebtoken::DecodingKey::from_ec_components(&jwk.x, &jwk.y)
         .map_err(|error| Error::new(Code::Internal).because(error))?;
-    let encoding = jsonwebtoken::EncodingKey::from_ec_der(&pkcs8);
-    Ok(SigningKey { kid: row.kid, encoding, decoding, jwk, created_at: row.created_at })
+    let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &pkcs8)
+        .map_err(|error| Error::new(Code::Internal).because(error.to_string()))?;
+    Ok(SigningKey { kid: row.kid, pair, decoding, jwk, created_at: row.created_at })
 }
 
 /// The halves of an uncompressed point, `04 | x 32 | y 32`.

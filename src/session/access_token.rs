@@ -11,6 +11,7 @@ use uuid::Uuid;
 use crate::{
     context::Context,
     error::{Code, Error},
+    secret::base64_url,
     signing_key,
 };
 
@@ -57,7 +58,15 @@ pub(super) async fn sign(ctx: &Context, session: &row::Model) -> Result<String, 
         app: session.app_id.clone(),
     };
     let header = Header { kid: Some(key.kid.clone()), typ: Some(TYPE.into()), ..Header::new(Algorithm::ES256) };
-    jsonwebtoken::encode(&header, &claims, &key.encoding).map_err(|error| Error::new(Code::Internal).because(error))
+    let said = format!("{}.{}", part(&header)?, part(&claims)?);
+    let signature = base64_url(&key.sign(&said)?);
+    Ok(format!("{said}.{signature}"))
+}
+
+/// A part of a token (RFC 7515 section 7.1).
+fn part(said: &impl Serialize) -> Result<String, Error> {
+    let json = serde_json::to_vec(said).map_err(|error| Error::new(Code::Internal).because(error))?;
+    Ok(base64_url(&json))
 }
 
 /// What a token says; it is genuine, an access token, meant for us and not over.
