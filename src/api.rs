@@ -43,7 +43,7 @@ mod webhooks;
 mod wechat_errors;
 mod wellknown;
 
-use poem::{Endpoint, EndpointExt, IntoEndpoint, Route, get};
+use poem::{Endpoint, EndpointExt, IntoEndpoint, IntoResponse, Request, Response, Result, Route, get};
 use poem_openapi::{ContactObject, LicenseObject, OpenApiService, Tags};
 
 use crate::context::Context;
@@ -156,16 +156,36 @@ pub fn probes(ctx: &Context) -> impl Endpoint + use<> {
         .into_endpoint()
 }
 
+/// The pages beside the API have a router of their own: going through it costs each request of the API.
+struct Site<P, A> {
+    pages: P,
+    api: A,
+}
+
+const PAGES: [&str; 4] = ["docs", "openapi.json", "problems", "metrics"];
+
+impl<P: Endpoint, A: Endpoint> Endpoint for Site<P, A> {
+    type Output = Response;
+
+    async fn call(&self, request: Request) -> Result<Response> {
+        let first = request.uri().path().trim_start_matches('/').split('/').next().unwrap_or_default();
+        if PAGES.contains(&first) {
+            return Ok(self.pages.call(request).await?.into_response());
+        }
+        Ok(self.api.call(request).await?.into_response())
+    }
+}
+
 /// Everything the server answers.
 pub fn endpoint(ctx: &Context) -> impl Endpoint + use<> {
     let service = service();
-    let ui = service.swagger_ui();
-    Route::new()
-        .nest("/docs", ui)
+    let pages = Route::new()
+        .at("/docs", get(wellknown::swagger_ui))
+        .at("/docs/", get(wellknown::swagger_ui))
         .at("/openapi.json", get(wellknown::openapi_document))
         .at("/problems/:code", get(wellknown::problem_page))
-        .at("/metrics", get(wellknown::metrics))
-        .nest("/", service)
+        .at("/metrics", get(wellknown::metrics));
+    Site { pages, api: service.into_endpoint() }
         .data(ctx.clone())
         .around(request::handle)
         .data(ctx.clone())

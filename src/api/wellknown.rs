@@ -1,9 +1,11 @@
 //! For other backends, probes and scrapers.
 
+use std::sync::LazyLock;
+
 use poem::{
     IntoResponse, Response, handler,
     http::StatusCode,
-    web::{Data, Path as RoutePath},
+    web::{Data, Html, Path as RoutePath},
 };
 use poem_openapi::{ApiResponse, Object, OpenApi, payload::Json};
 
@@ -96,6 +98,13 @@ pub(super) fn openapi_document(Data(ctx): Data<&Context>) -> Response {
     let mut document: serde_json::Value = serde_json::from_str(&super::document()).unwrap_or_default();
     document["servers"] = serde_json::json!([{ "url": ctx.config.public_url }]);
     document.to_string().with_content_type("application/json").into_response()
+}
+
+/// Swagger UI, out of the binary. It takes megabytes, so it is made when somebody looks at it.
+#[handler]
+pub(super) fn swagger_ui() -> Html<&'static str> {
+    static PAGE: LazyLock<String> = LazyLock::new(|| super::service().swagger_ui_html());
+    Html(&PAGE)
 }
 
 /// Where `type` of a problem leads.
