@@ -94,10 +94,10 @@ where
     let token = get(ctx, app).await?;
     match call(token.token.clone()).await {
         Err(wechat::Error::Refused(refusal)) if refusal.verdict() == Verdict::RefreshToken => {
-            let (fresh, denied) = replace(ctx, app, &token).await?;
+            let (fresh, denied) = Box::pin(replace(ctx, app, &token)).await?;
             match (call(fresh.token.clone()).await, denied) {
                 (Err(wechat::Error::Refused(refusal)), Some(denied)) if refusal.verdict() == Verdict::RefreshToken => {
-                    Err(Failed::Refused(rest(ctx, app, &fresh, &refusal, denied).await))
+                    Err(Failed::Refused(Box::pin(rest(ctx, app, &fresh, &refusal, denied)).await))
                 }
                 (answer, _) => answer.map_err(Failed::Call),
             }
@@ -135,7 +135,7 @@ async fn get(ctx: &Context, app: &App) -> Result<AccessToken, Failed> {
     let now = ctx.clock.now();
     match &slot.held {
         Some(held) if now < held.renew_at => Ok(held.clone()),
-        _ => match fetch(ctx, app, &mut slot, false).await {
+        _ => match Box::pin(fetch(ctx, app, &mut slot, false)).await {
             Ok(token) => Ok(token),
             // A token near its end is better than none while WeChat's token endpoint is away.
             Err(failed) => slot.held.clone().filter(|held| held.expires_at > now).ok_or(failed),

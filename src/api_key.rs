@@ -244,7 +244,7 @@ pub async fn authenticate(ctx: &Context, key: &str) -> Result<row::Model, Error>
 /// Every key, live or not, as it is now.
 pub async fn known(ctx: &Context) -> Result<Arc<Keys>, Error> {
     let revisions = revision::now(ctx).await?;
-    ctx.memory::<Remembered<Keys>>().get((Of::ApiKey, &revisions), all(ctx)).await
+    ctx.memory::<Remembered<Keys>>().get((Of::ApiKey, &revisions), || all(ctx)).await
 }
 
 /// Whether the key works at this time.
@@ -256,11 +256,10 @@ pub fn is_live(key: &row::Model, now: Timestamp) -> bool {
 pub async fn note_use(ctx: &Context, found: &row::Model) -> Result<(), Error> {
     let now = ctx.clock.now();
     if was_not_used_lately(ctx, found, now) {
-        row::Entity::update_many()
+        let used = row::Entity::update_many()
             .set(row::ActiveModel { last_used_at: Set(Some(now)), ..Default::default() })
-            .filter(row::Column::Id.eq(found.id))
-            .exec(ctx.db.write())
-            .await?;
+            .filter(row::Column::Id.eq(found.id));
+        Box::pin(used.exec(ctx.db.write())).await?;
     }
     Ok(())
 }

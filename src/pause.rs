@@ -48,7 +48,7 @@ impl Pauses {
 
 /// What rests under these revisions.
 pub async fn current(ctx: &Context, revisions: &Revisions) -> Result<std::sync::Arc<Pauses>, Error> {
-    ctx.memory::<Remembered<Pauses>>().get((Of::Pause, revisions), read(ctx)).await
+    ctx.memory::<Remembered<Pauses>>().get((Of::Pause, revisions), || read(ctx)).await
 }
 
 async fn read(ctx: &Context) -> Result<Pauses, Error> {

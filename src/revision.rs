@@ -161,18 +161,19 @@ impl<T> Default for Remembered<T> {
 impl<T> Remembered<T> {
     /// What is remembered, or what `read` gives when it is of another revision. What was changed while
     /// it was read is read again under the next number.
-    pub async fn get(
-        &self,
-        (of, at): (Of, &Revisions),
-        read: impl Future<Output = Result<T, Error>>,
-    ) -> Result<Arc<T>, Error> {
+    pub async fn get<Fut>(&self, (of, at): (Of, &Revisions), read: impl FnOnce() -> Fut) -> Result<Arc<T>, Error>
+    where
+        Fut: Future<Output = Result<T, Error>>,
+    {
         let revision = at.of(of);
         if let Some((known, value)) = &*self.0.read().unwrap_or_else(PoisonError::into_inner)
             && *known == revision
         {
             return Ok(value.clone());
         }
-        let value = Arc::new(read.await?);
+        // Boxed, as elsewhere what happens rarely: what a caller carries with it is as large as the largest of what
+        // it may wait for.
+        let value = Arc::new(Box::pin(read()).await?);
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = Some((revision, value.clone()));
         Ok(value)
     }

@@ -116,7 +116,7 @@ pub async fn list_in(
 
 /// The enabled rules, ready to be applied.
 pub async fn current(ctx: &Context, revisions: &Revisions) -> Result<Arc<Vec<CompiledRule>>, Error> {
-    ctx.memory::<Remembered<Vec<CompiledRule>>>().get((Of::Rule, revisions), read(ctx)).await
+    ctx.memory::<Remembered<Vec<CompiledRule>>>().get((Of::Rule, revisions), || read(ctx)).await
 }
 
 async fn read(ctx: &Context) -> Result<Vec<CompiledRule>, Error> {

@@ -75,7 +75,7 @@ impl Listener {
 /// itself.
 async fn listeners(ctx: &Context, db: &impl ConnectionTrait) -> Result<Arc<Vec<Listener>>, Error> {
     let revisions = revision::lately(ctx, db).await?;
-    ctx.memory::<Remembered<Vec<Listener>>>().get((Of::Webhook, &revisions), read(db)).await
+    ctx.memory::<Remembered<Vec<Listener>>>().get((Of::Webhook, &revisions), || read(db)).await
 }
 
 /// The same, outside a transaction.

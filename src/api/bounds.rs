@@ -73,7 +73,7 @@ async fn largest_body(request: &Request, ctx: &Context) -> usize {
     // The scheme's case does not matter (RFC 9110, 11.1).
     let key = key.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).map(|(_, key)| key);
     let (Some((_, scope)), Some(key)) = (scope, key) else { return body_bytes };
-    match keys::authenticate(ctx, key.trim()).await {
+    match Box::pin(keys::authenticate(ctx, key.trim())).await {
         Ok(key) if keys::allows(&key, scope) => events_body_bytes.max(body_bytes),
         _ => body_bytes,
     }

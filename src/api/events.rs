@@ -90,7 +90,9 @@ impl EventsApi {
                 let accepted = event::accept(ctx, vec![*event]).await.pop();
                 EventsAnswer::One(one(accepted.unwrap_or_else(|| Err(Error::new(Code::Internal)))?))
             }
-            Given::Several(events) => EventsAnswer::Several(several(event::accept_readable(ctx, events).await)),
+            Given::Several(events) => {
+                EventsAnswer::Several(several(Box::pin(event::accept_readable(ctx, events)).await))
+            }
         };
         Ok(EventResponse::Accepted(Json(answer)))
     }

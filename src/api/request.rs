@@ -86,7 +86,8 @@ pub async fn handle<E: Endpoint>(next: Arc<E>, request: Request) -> Result<Respo
         principal: RefCell::new(None),
         limits: RefCell::default(),
     };
-    FACTS.scope(facts, revision::once(answer(next, request, ctx))).await
+    // Boxed at once, because each who passes it on would copy it.
+    FACTS.scope(facts, revision::once(Box::pin(answer(next, request, ctx)))).await
 }
 
 async fn answer<E: Endpoint>(next: Arc<E>, request: Request, ctx: Option<Context>) -> Result<Response> {

@@ -45,7 +45,7 @@ fn lease_outlasts_a_call(ctx: &Context, row: &Model) -> bool {
 async fn with_token(ctx: &Context, app: &App, row: &Model) -> Came {
     let recognised = app.kind == Kind::ServiceAccount;
     if recognised {
-        match may_repeat(ctx, row).await {
+        match Box::pin(may_repeat(ctx, row)).await {
             Ok(true) => {}
             Ok(false) => return Came::Unknown { problem: TOO_LATE.into(), recognised: false },
             Err(error) => {
@@ -67,7 +67,7 @@ async fn with_token(ctx: &Context, app: &App, row: &Model) -> Came {
     match called.await {
         Ok(came) => came,
         Err(Failed::Call(wechat::Error::Refused(refusal))) if refusal.verdict() == Verdict::PauseApp => {
-            Came::Limited { limit: quota::limit_met(ctx, app).await, refusal }
+            Came::Limited { limit: Box::pin(quota::limit_met(ctx, app)).await, refusal }
         }
         Err(Failed::Call(wechat::Error::Refused(refusal))) => Came::Refused { verdict: refusal.verdict(), refusal },
         Err(Failed::Call(wechat::Error::NotSent(_))) => Came::NotSent,
