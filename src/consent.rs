@@ -20,15 +20,16 @@ pub mod popup;
 pub mod rebuild;
 mod release;
 pub mod report;
+mod reserve;
 pub mod tap;
 pub mod withdrawal;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use entity::{
     ConsentId, IdentityId, NotificationId, Timestamp,
     consent::{self as entry, Kind, Source},
-    credit, identity, notification, template,
+    credit, identity, notification,
 };
 use sea_orm::{
     ActiveValue::Set,
@@ -41,123 +42,17 @@ use uuid::Uuid;
 use crate::{
     database::{
         insert::Insert,
-        rows::{Rows, padded, portions},
+        rows::{Rows, padded},
+        writes::Writes,
     },
     error::Error,
 };
 
 pub use forget::forget;
+pub use reserve::{Entries, Granted, Want, reserve, set_aside};
 
 /// WeChat keeps no more for a user and template, and neither do we (abuse by a made-up report).
 pub const MOST_CREDITS: i32 = 100;
-
-/// Entries of one insert; a bound value per column stays far below what the databases take.
-const ENTRIES_A_STATEMENT: usize = 512;
-
-/// One message that needs a credit.
-pub struct Want {
-    pub identity_id: IdentityId,
-    pub template_id: String,
-    pub notification_id: NotificationId,
-}
-
-/// What a message got of its user's consent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Granted {
-    /// A credit is set aside.
-    Reserved,
-    /// The template is long-term and on, or a service account's, which needs no consent.
-    Standing,
-    /// There is none.
-    No,
-}
-
-/// Sets a credit aside for each message, in order, as far as there are any: two messages never get
-/// the same one. The balances stay locked until the transaction ends.
-pub async fn reserve(tx: &DatabaseTransaction, wants: &[Want], now: Timestamp) -> Result<Vec<Granted>, Error> {
-    let balances = take(tx, wants, now).await?;
-    let free = free_templates(tx, wants, &balances).await?;
-    let mut left: HashMap<_, _> = balances.iter().map(|(of, row)| (of, row.credits)).collect();
-    let mut granted = Vec::with_capacity(wants.len());
-    let mut entries = Vec::new();
-    for want in wants {
-        let of = (want.identity_id, want.template_id.clone());
-        let grant = match (balances.get(&of).map(|row| row.kind), left.get_mut(&of)) {
-            (Some(template::Kind::LongTerm), Some(1..)) => Granted::Standing,
-            (Some(template::Kind::OneTime), Some(left @ 1..)) => {
-                *left -= 1;
-                entries.push(delivery_entry(want, Kind::Reserved, -1, now));
-                Granted::Reserved
-            }
-            (None, _) if free.contains(&want.template_id) => Granted::Standing,
-            _ => Granted::No,
-        };
-        granted.push(grant);
-    }
-    write(tx, entries).await?;
-    Ok(granted)
-}
-
-/// What `take` does where there is more than one writer: locks the balances in one order, so that transactions wait
-/// for each other instead of deadlocking.
-const TAKE: &str = r#", held AS (
-        SELECT credit.*, v_wanted FROM credit JOIN v ON identity_id = v_identity_id AND template_id = v_template_id
-        ORDER BY identity_id, template_id COLLATE "C" FOR UPDATE OF credit
-    ), taken AS (
-        UPDATE credit SET credits = held.credits - LEAST(held.credits, v_wanted), updated_at = $same FROM held
-        WHERE credit.identity_id = held.identity_id AND credit.template_id = held.template_id
-          AND held.kind = 'one_time' AND held.credits > 0
-    )
-    SELECT identity_id, template_id, kind, credits, last_result, updated_at FROM held"#;
-
-/// Takes the credits that are wanted, as far as there are any; gives the balances as they were before.
-async fn take(tx: &DatabaseTransaction, wants: &[Want], now: Timestamp) -> Result<Balances, Error> {
-    let mut wanted: BTreeMap<_, i32> = BTreeMap::new();
-    for want in wants {
-        *wanted.entry((want.identity_id, want.template_id.as_str())).or_default() += 1;
-    }
-    if wanted.is_empty() {
-        return Ok(Balances::new());
-    }
-    if tx.get_database_backend() == DbBackend::Sqlite {
-        let balances = lock(tx, wanted.keys().copied()).await?;
-        let counted = balances.values().filter(|row| row.kind == template::Kind::OneTime && row.credits > 0);
-        let taken = counted.map(|row| {
-            let of = (row.identity_id, row.template_id.as_str());
-            (of.0, of.1, -std::cmp::Ord::min(row.credits, wanted[&of]))
-        });
-        change_all(tx, taken, now).await?;
-        return Ok(balances);
-    }
-    let mut rows = Rows::of(&["v_identity_id", "v_template_id", "v_wanted"]).with(now);
-    for ((identity_id, template_id), count) in wanted {
-        rows.push([identity_id.into(), template_id.into(), count.into()]);
-    }
-    let found = credit::Entity::find().from_raw_sql(rows.statement(DbBackend::Postgres, TAKE)).all(tx).await?;
-    Ok(found.into_iter().map(|row| ((row.identity_id, row.template_id.clone()), row)).collect())
-}
-
-/// Those templates, of the wants without a balance, that need no consent: a service account's.
-async fn free_templates(
-    tx: &DatabaseTransaction,
-    wants: &[Want],
-    balances: &Balances,
-) -> Result<HashSet<String>, Error> {
-    let without = |want: &&Want| !balances.contains_key(&(want.identity_id, want.template_id.clone()));
-    let ids: HashSet<_> = wants.iter().filter(without).map(|want| want.template_id.as_str()).collect();
-    if ids.is_empty() {
-        return Ok(HashSet::new());
-    }
-    let free = template::Entity::find()
-        .select_only()
-        .column(template::Column::TemplateId)
-        .filter(template::Column::TemplateId.is_in(ids))
-        .filter(template::Column::Kind.eq(template::Kind::ServiceAccount))
-        .into_tuple()
-        .all(tx)
-        .await?;
-    Ok(free.into_iter().collect())
-}
 
 /// Lets what a person says go one after another, and after events that are being accepted: they hold the identity, and
 /// may have found no balance that could be locked. False when the person is erased.
@@ -268,7 +163,10 @@ pub async fn entries(
     Ok(rows)
 }
 
-type Balances = HashMap<(IdentityId, String), credit::Model>;
+/// Whose, and for which template.
+type Of = (IdentityId, String);
+
+type Balances = HashMap<Of, credit::Model>;
 
 /// Locks the balances in one order, so that transactions wait for each other instead of deadlocking.
 /// SQLite has one writer and needs no lock.
@@ -312,7 +210,7 @@ async fn change_all<'a>(
     if !rows.is_empty() {
         let sql = "UPDATE credit SET credits = credits + v_delta, updated_at = $same FROM v \
                    WHERE identity_id = v_identity_id AND template_id = v_template_id";
-        tx.execute_raw(rows.statement(tx.get_database_backend(), sql)).await?;
+        tx.execute_raw(rows.statement(tx.get_database_backend(), sql)?).await?;
     }
     Ok(())
 }
@@ -344,9 +242,9 @@ const ENTRIES: Insert<entry::Entity> = Insert {
 };
 
 async fn write(tx: &DatabaseTransaction, entries: Vec<entry::ActiveModel>) -> Result<(), Error> {
-    for portion in portions(entries, ENTRIES_A_STATEMENT) {
-        ENTRIES.exec(tx, portion).await?;
-    }
+    let mut writes = Writes::of(tx);
+    writes.insert(&ENTRIES, entries)?;
+    writes.exec(tx).await?;
     Ok(())
 }
 

@@ -4,6 +4,8 @@ mod again;
 pub mod insert;
 mod neighbours;
 pub mod rows;
+pub mod writes;
+mod writing;
 
 use std::time::Duration;
 
@@ -123,7 +125,8 @@ fn sqlite(config: &Config, connections: u32, reader: bool) -> ConnectOptions {
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(ACQUIRE_TIMEOUT);
-        if reader { sqlite.pragma("query_only", "ON") } else { sqlite }
+        // Readers look rows up one by one, and what they keep of the file each keeps for itself.
+        if reader { sqlite.pragma("query_only", "ON").pragma("cache_size", "-512") } else { sqlite }
     });
     if !reader {
         options.map_sqlx_sqlite_pool_opts(|pool| pool.after_release(|connection, _| Box::pin(is_at_rest(connection))));

@@ -9,6 +9,7 @@
 //! ```
 
 mod apply;
+mod body_hash;
 pub mod direct;
 pub mod fan_out;
 mod plan;
@@ -34,26 +35,20 @@ use uuid::Uuid;
 
 use crate::{
     context::Context,
-    database::{
-        again,
-        insert::Insert,
-        rows::{padded, portions},
-    },
+    database::{again, insert::Insert, rows::padded, writes::Writes},
     error::{Code, Error, FieldError},
     group::{Group, Limits},
     notification::draft,
     pause,
     revision::{self, Revisions},
     rule,
-    secret::sha256,
     webhook::outbox,
 };
 
 /// How often an acceptance is tried again when another node takes the same event at the same moment.
 const RACES: usize = 4;
-/// Rows of one insert; a bound value per column stays far below what the databases take.
-const NOTIFICATIONS_A_STATEMENT: usize = 256;
 
+use body_hash::body_hash;
 pub use progress::{Progress, get_in};
 
 /// An event as a business system tells it (CloudEvents 1.0 names). What it serialises to is what a repeat must
@@ -128,6 +123,8 @@ struct Events(Arc<Group<Told, Accepted>>);
 
 /// Events of one transaction at most.
 const MOST_TOGETHER: usize = 64;
+/// Events that wait while others are accepted, before a transaction of their own begins beside that.
+const WORTH_ANOTHER: usize = 20;
 
 /// Accepts events; the answers are in their order. Events that wait at the same time share a
 /// transaction, whoever sent them.
@@ -143,7 +140,8 @@ pub async fn accept(ctx: &Context, events: Vec<Incoming>) -> Vec<Result<Accepted
         let ctx = writer.clone();
         async move { accept_together(&ctx, &told).await }
     };
-    let limits = Limits { most: MOST_TOGETHER, at_once: ctx.db.writers(), gather: Duration::ZERO };
+    let limits =
+        Limits { most: MOST_TOGETHER, at_once: ctx.db.writers(), worth_another: WORTH_ANOTHER, gather: Duration::ZERO };
     let mut answers = ctx.memory::<Events>().0.join_all(told, limits, write).await.into_iter();
     let next = |checked: Result<(), Error>| {
         checked.and_then(|()| answers.next().unwrap_or_else(|| Err(Error::new(Code::Internal))))
@@ -151,7 +149,7 @@ pub async fn accept(ctx: &Context, events: Vec<Incoming>) -> Vec<Result<Accepted
     let mut answers: Vec<_> = checked.into_iter().map(next).collect();
     for (answer, apps) in answers.iter_mut().zip(apps) {
         if answer.as_ref().is_ok_and(|accepted| accepted.duplicate) {
-            *answer = as_a_repeat(ctx, answer.clone(), apps.as_deref()).await;
+            *answer = Box::pin(as_a_repeat(ctx, answer.clone(), apps.as_deref())).await;
         }
     }
     answers
@@ -233,18 +231,25 @@ async fn try_accept(
         }
     }
     let applied = apply::apply(&rules, &fresh);
-    let plans = plan::propose(ctx, &tx, &applied, &fresh, now).await?;
-    let mut planned = plan::begin(ctx, plans, &pauses, now);
+    let proposed = plan::propose(ctx, &tx, &applied, &fresh, now).await?;
+    let mut planned = plan::begin(ctx, proposed.plans, &pauses, now);
     let stored: Vec<_> =
         fresh.iter().zip(&planned.plans).map(|((id, event), plan)| model(*id, event, &plan.outcomes, now)).collect();
     // Only an event that comes twice in the group is compared with itself.
     let twice = if fresh.len() < events.len() { stored.clone() } else { Vec::new() };
-    if !insert_events(&tx, stored).await? {
+    let mut writes = Writes::of(&tx);
+    insert_events(stored, &mut writes)?;
+    proposed.entries.write_with(&mut writes)?;
+    let rows = planned.plans.iter_mut().flat_map(|plan| std::mem::take(&mut plan.notifications)).collect();
+    let ended = insert_rows(rows, &mut writes)?;
+    // The events are the first part.
+    let inserted = writes.exec(&tx).await?.first().copied().unwrap_or_default();
+    if usize::try_from(inserted).is_ok_and(|inserted| inserted < fresh.len()) {
         return Ok(None);
     }
+    tell_ended(ctx, &tx, &ended, now).await?;
     unreached::remember(&tx, fresh.iter().zip(&planned.plans).map(|((id, _), plan)| (*id, &*plan.outcomes))).await?;
     let crowds = fan_out::store(&tx, &applied, &fresh, now).await?;
-    insert_notifications(ctx, &tx, &mut planned, now).await?;
     tx.commit().await?;
     if !crowds.is_empty() {
         ctx.wake.fan_out.notify_one();
@@ -278,42 +283,26 @@ const EVENTS: Insert<row::Entity> = Insert {
     suffix: "ON CONFLICT (source, source_id) DO NOTHING",
 };
 
-/// Whether all of them were new.
-async fn insert_events(tx: &DatabaseTransaction, mut events: Vec<row::Model>) -> Result<bool, Error> {
+fn insert_events(mut events: Vec<row::Model>, writes: &mut Writes) -> Result<(), Error> {
     // In one order, so that two transactions wait for each other instead of deadlocking.
     events.sort_unstable_by(|a, b| (&a.source, &a.source_id).cmp(&(&b.source, &b.source_id)));
-    for portion in portions(events, MOST_TOGETHER) {
-        let (wanted, rows) = (portion.len(), portion.into_iter().map(IntoActiveModel::into_active_model).collect());
-        let inserted = EVENTS.exec(tx, rows).await?;
-        if usize::try_from(inserted).is_ok_and(|inserted| inserted < wanted) {
-            return Ok(false);
-        }
-    }
-    Ok(true)
+    Ok(writes.insert(&EVENTS, events.into_iter().map(IntoActiveModel::into_active_model).collect())?)
 }
 
-async fn insert_notifications(
-    ctx: &Context,
-    tx: &DatabaseTransaction,
-    planned: &mut plan::Planned,
-    now: Timestamp,
-) -> Result<(), Error> {
-    let rows = planned.plans.iter_mut().flat_map(|plan| std::mem::take(&mut plan.notifications)).collect();
-    insert_rows(ctx, tx, rows, now).await
+/// Gives those that fail as they come to be, of which is to be told once they are stored.
+fn insert_rows(rows: Vec<notification::Model>, writes: &mut Writes) -> Result<Vec<notification::Model>, Error> {
+    let ended = rows.iter().filter(|row| row.state == State::Failed).cloned().collect();
+    writes.insert(&draft::NEW, draft::inserted(rows))?;
+    Ok(ended)
 }
 
-async fn insert_rows(
+async fn tell_ended(
     ctx: &Context,
     tx: &DatabaseTransaction,
-    rows: Vec<notification::Model>,
+    ended: &[notification::Model],
     now: Timestamp,
 ) -> Result<(), Error> {
-    // Some fail as they come to be.
-    outbox::notifications(ctx, tx, rows.iter().map(|row| (row, row.state, row.reason)), now).await?;
-    for portion in portions(rows, NOTIFICATIONS_A_STATEMENT) {
-        draft::NEW.exec(tx, draft::inserted(portion)).await?;
-    }
-    Ok(())
+    outbox::notifications(ctx, tx, ended.iter().map(|row| (row, row.state, row.reason)), now).await
 }
 
 async fn known<'a>(
@@ -363,23 +352,6 @@ fn check(event: &Incoming, now: Timestamp) -> Result<(), Error> {
 fn check_time(deliver_at: Option<Timestamp>, now: Timestamp) -> Option<FieldError> {
     let latest = now + Duration::from_secs(rule::check::MOST_SECONDS.unsigned_abs());
     deliver_at.filter(|at| *at > latest).map(|_| FieldError::new("/deliver_at", "must be within the next 30 days"))
-}
-
-fn body_hash(event: &Incoming) -> Vec<u8> {
-    // serde_json keeps the order of keys, so the order is taken out: it means nothing in JSON.
-    fn sorted(value: &Json) -> Json {
-        match value {
-            Json::Object(map) => {
-                let sorted_map: std::collections::BTreeMap<_, _> =
-                    map.iter().map(|(k, v)| (k.clone(), sorted(v))).collect();
-                Json::Object(sorted_map.into_iter().collect())
-            }
-            Json::Array(items) => Json::Array(items.iter().map(sorted).collect()),
-            other => other.clone(),
-        }
-    }
-    let body = serde_json::to_value(event).map(|value| sorted(&value).to_string()).unwrap_or_default();
-    sha256(body.as_bytes()).to_vec()
 }
 
 fn model(id: EventId, event: &Incoming, outcomes: &[Outcome], now: Timestamp) -> row::Model {

@@ -23,8 +23,10 @@ use crate::error::{Code, Error};
 pub struct Limits {
     /// Items of one write at most.
     pub most: usize,
-    /// Writes at the same time; there is more than one only while a whole one waits.
+    /// Writes at the same time.
     pub at_once: usize,
+    /// There is more than one only while so many wait: two small writes cost more than one.
+    pub worth_another: usize,
     /// How long those who came during a write gather before the next one.
     pub gather: Duration,
 }
@@ -70,8 +72,8 @@ impl<T: Send + Sync + 'static, R: Send + 'static> Group<T, R> {
                 queue.waiting.push_back((Arc::new(item), answer));
                 answers.push(result);
             }
-            let full = queue.waiting.len() >= limits.most;
-            let start = queue.running == 0 || (full && queue.running < limits.at_once);
+            let worth_it = queue.waiting.len() >= limits.worth_another;
+            let start = queue.running == 0 || (worth_it && queue.running < limits.at_once);
             queue.running += usize::from(start);
             start
         };
@@ -113,16 +115,16 @@ impl<T: Send + Sync + 'static, R: Send + 'static> Group<T, R> {
         }
     }
 
-    /// A power of two of what waits, so that a handful of statements stays prepared; None, and the runner
-    /// counted out, when nothing does.
+    /// What waits, as far as it goes together; None, and the runner counted out, when nothing does.
     #[expect(clippy::type_complexity, reason = "the items and their callers, side by side")]
     fn take(&self, most: usize) -> Option<(Vec<Arc<T>>, Vec<oneshot::Sender<Result<R, Error>>>)> {
         let mut queue = self.queue();
-        let Some(exponent) = queue.waiting.len().min(most).checked_ilog2() else {
+        let together = queue.waiting.len().min(most);
+        if together == 0 {
             queue.running -= 1;
             return None;
-        };
-        Some(queue.waiting.drain(..1 << exponent).unzip())
+        }
+        Some(queue.waiting.drain(..together).unzip())
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue<T, R>> {
@@ -153,7 +155,7 @@ where
 mod tests {
     use super::*;
 
-    const LIMITS: Limits = Limits { most: 8, at_once: 1, gather: Duration::from_millis(1) };
+    const LIMITS: Limits = Limits { most: 8, at_once: 1, worth_another: 8, gather: Duration::from_millis(1) };
 
     async fn all(group: &Arc<Group<u32, u32>>, sizes: &Arc<Mutex<Vec<usize>>>, items: u32) -> Vec<Result<u32, Error>> {
         let mut tasks = Vec::new();
@@ -191,7 +193,7 @@ mod tests {
         }
         assert_eq!(results[9].as_ref().ok(), Some(&18));
         let sizes = sizes.lock().expect("no panic").clone();
-        assert!(sizes.iter().all(|size| size.is_power_of_two() && *size <= 8), "{sizes:?}");
+        assert!(sizes.iter().all(|size| *size <= 8), "{sizes:?}");
         assert!(sizes.iter().any(|size| *size > 1), "what waits goes together: {sizes:?}");
     }
 

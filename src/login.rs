@@ -14,9 +14,12 @@
 mod back_off;
 mod record;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
-use entity::{Timestamp, UserId, session as session_row};
+use entity::{SessionId, Timestamp, UserId, session as session_row};
 use moka::{future::Cache, policy::EvictionPolicy};
 use sea_orm::EntityTrait;
 
@@ -59,9 +62,10 @@ pub struct NewLogin {
     pub began_at: Timestamp,
 }
 
-#[derive(Clone)]
+/// What is remembered of a login: little, because there are many.
+#[derive(Clone, Copy)]
 struct Done {
-    session: session_row::Model,
+    session_id: SessionId,
     is_new: bool,
 }
 
@@ -91,14 +95,21 @@ pub async fn log_in(ctx: &Context, app_id: &str, code: &str, address: &str) -> R
     }
     let code_mac = ctx.keys.mac("login code", format!("{app_id}\n{code}").as_bytes()).to_vec();
     let recent = ctx.memory::<Recent>();
-    let exchanged = exchange(ctx, &app, code, code_mac.clone(), address);
-    let entry = recent.0.entry(code_mac).or_try_insert_with(exchanged).await.map_err(|error| (*error).clone())?;
+    let made = OnceLock::new();
+    let exchanged = Box::pin(async {
+        let (session, is_new) = exchange(ctx, &app, code, code_mac.clone(), address).await?;
+        let done = Done { session_id: session.id, is_new };
+        let _ = made.set(session);
+        Ok::<_, Error>(done)
+    });
+    let entry =
+        recent.0.entry(code_mac.clone()).or_try_insert_with(exchanged).await.map_err(|error| (*error).clone())?;
     let is_fresh = entry.is_fresh();
     let done = entry.into_value();
     let row = if is_fresh {
-        Some(done.session)
+        made.into_inner()
     } else {
-        session_row::Entity::find_by_id(done.session.id).one(ctx.db.read()).await?
+        Box::pin(session_row::Entity::find_by_id(done.session_id).one(ctx.db.read())).await?
     };
     match row.filter(|row| may_repeat(ctx, row)) {
         Some(row) => Ok(LoggedIn {
@@ -126,7 +137,14 @@ fn may_repeat(ctx: &Context, row: &session_row::Model) -> bool {
     row.generation == 1 && row.revoked_at.is_none() && ctx.clock.now().since(row.created_at) <= REPEAT_WINDOW
 }
 
-async fn exchange(ctx: &Context, app: &App, code: &str, code_mac: Vec<u8>, address: &str) -> Result<Done, Error> {
+/// A session with whether its user is new.
+async fn exchange(
+    ctx: &Context,
+    app: &App,
+    code: &str,
+    code_mac: Vec<u8>,
+    address: &str,
+) -> Result<(session_row::Model, bool), Error> {
     back_off::check(ctx, &app.app_id, address)?;
     let began_at = ctx.clock.now();
     let answer = ctx.wechat.code_to_session(&app.app_id, app.secret(), code).await;
@@ -146,12 +164,19 @@ async fn exchange(ctx: &Context, app: &App, code: &str, code_mac: Vec<u8>, addre
                 let ctx = writer.clone();
                 async move { record::record(&ctx, &logins).await }
             };
-            let limits = Limits { most: MOST_TOGETHER, at_once: ctx.db.writers(), gather: Duration::ZERO };
-            let (session, is_new) = ctx.memory::<Logins>().0.join(login, limits, write).await?;
-            Ok(Done { session, is_new })
+            let limits = Limits {
+                most: MOST_TOGETHER,
+                at_once: ctx.db.writers(),
+                worth_another: MOST_TOGETHER,
+                gather: Duration::ZERO,
+            };
+            ctx.memory::<Logins>().0.join(login, limits, write).await
         }
         Err(error) => match made_elsewhere(ctx, &error, &code_mac).await? {
-            Some(session) => Ok(Done { is_new: record::is_first(ctx, &session).await?, session }),
+            Some(session) => {
+                let is_new = record::is_first(ctx, &session).await?;
+                Ok((session, is_new))
+            }
             None => Err(wechat_problem::of_login(&error)),
         },
     }

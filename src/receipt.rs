@@ -30,7 +30,7 @@ const MOST_CANDIDATES: u64 = 50;
 /// Held receipts looked at in one round.
 const MOST_HELD: u64 = 500;
 /// How long a receipt is held for a message to fit it.
-const HELD_FOR: std::time::Duration = std::time::Duration::from_hours(24);
+pub const HELD_FOR: std::time::Duration = std::time::Duration::from_hours(24);
 
 /// Stores a receipt, unless the same one is here already, and applies it if its message can be told.
 pub async fn take(ctx: &Context, tx: &DatabaseTransaction, receipt: row::Model) -> Result<(), Error> {

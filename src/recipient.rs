@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use entity::{UserId, identity, user};
+use entity::{IdentityId, Timestamp, UserId, identity, user};
 use sea_orm::{
     ColumnTrait, ConnectionTrait, DbBackend, EntityTrait, QueryFilter, QuerySelect, Select,
     sea_query::{Condition, ExprTrait, LockType},
@@ -54,7 +54,18 @@ impl Recipient {
 pub struct Person {
     pub user_id: UserId,
     /// The person's identities in all apps; only the one that was named where that is the one to be reached.
-    pub identities: Vec<identity::Model>,
+    pub identities: Vec<Identity>,
+}
+
+/// What a message needs to know of an identity.
+#[derive(Clone)]
+pub struct Identity {
+    pub id: IdentityId,
+    pub user_id: UserId,
+    pub app_id: String,
+    pub openid: String,
+    /// Whether the person has left the service account.
+    pub has_left: bool,
 }
 
 /// Everybody the references stand for, each with the app in which they are to be reached, in a fixed number of
@@ -91,8 +102,8 @@ async fn by_openid(
     let query = identity::Entity::find()
         .filter(identity::Column::AppId.is_in(padded(apps)))
         .filter(identity::Column::Openid.is_in(padded(openids)));
-    let rows = kept(db, query).all(db).await?.into_iter();
-    let person = |row: identity::Model| {
+    let rows = kept(db, query).await?.into_iter();
+    let person = |row: Identity| {
         let recipient = Recipient::Openid { app_id: row.app_id.clone(), openid: row.openid.clone() };
         (recipient, Person { user_id: row.user_id, identities: vec![row] })
     };
@@ -109,9 +120,9 @@ async fn by_user(
     if users.is_empty() {
         return Ok(HashMap::new());
     }
-    let mut identities: HashMap<UserId, Vec<identity::Model>> = HashMap::new();
+    let mut identities: HashMap<UserId, Vec<Identity>> = HashMap::new();
     let query = identity::Entity::find().filter(identity::Column::UserId.is_in(padded(users.values().copied())));
-    let mut rows = kept(db, query).all(db).await?;
+    let mut rows = kept(db, query).await?;
     // Sorted here: asked for an order, a plan may read the primary key from end to end.
     rows.sort_unstable_by_key(|row| row.id);
     for row in rows {
@@ -121,9 +132,22 @@ async fn by_user(
     Ok(users.into_iter().map(|(recipient, user_id)| (recipient, person(user_id))).collect())
 }
 
-/// Locked against erasure where there is more than one writer.
-fn kept(db: &impl ConnectionTrait, query: Select<identity::Entity>) -> Select<identity::Entity> {
-    if db.get_database_backend() == DbBackend::Postgres { query.lock(LockType::KeyShare) } else { query }
+/// Reads identities, locked against erasure where there is more than one writer.
+async fn kept(db: &impl ConnectionTrait, mut query: Select<identity::Entity>) -> Result<Vec<Identity>, Error> {
+    use identity::Column::{AppId, Id, Openid, UnfollowedAt, UserId as UserIdColumn};
+    if db.get_database_backend() == DbBackend::Postgres {
+        query = query.lock(LockType::KeyShare);
+    }
+    let query = query.select_only().columns([Id, UserIdColumn, AppId, Openid, UnfollowedAt]);
+    let rows: Vec<(IdentityId, UserId, String, String, Option<Timestamp>)> = query.into_tuple().all(db).await?;
+    let identity = |(id, user_id, app_id, openid, left_at): (_, _, _, _, Option<_>)| Identity {
+        id,
+        user_id,
+        app_id,
+        openid,
+        has_left: left_at.is_some(),
+    };
+    Ok(rows.into_iter().map(identity).collect())
 }
 
 /// `usr_…`, whose alias leads to the user it was merged into, and `external:…`.

@@ -132,7 +132,7 @@ pub async fn look(ctx: &Context) -> Result<Revisions, Error> {
         }
     };
     // A look is over before many have come; those who did wait for a few more.
-    let limits = Limits { most: 1024, at_once: 2, gather: Duration::from_millis(2) };
+    let limits = Limits { most: 1024, at_once: 2, worth_another: 1024, gather: Duration::from_millis(2) };
     ctx.memory::<Reads>().group.join((), limits, together).await
 }
 

@@ -178,7 +178,7 @@ pub async fn lock_persons<'a>(tx: &DatabaseTransaction, unionids: impl Iterator<
     if !rows.is_empty() {
         // In their order, so that two transactions wait for each other instead of deadlocking.
         let sql = "SELECT pg_advisory_xact_lock(hashtextextended(unionid, 0)) FROM v";
-        tx.execute_raw(rows.statement(DbBackend::Postgres, sql)).await?;
+        tx.execute_raw(rows.statement(DbBackend::Postgres, sql)?).await?;
     }
     Ok(())
 }

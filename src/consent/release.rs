@@ -55,7 +55,7 @@ pub(super) async fn waiting<'a>(
     if rows.is_empty() {
         return Ok(BTreeSet::new());
     }
-    let waiting = Waiting::find_by_statement(rows.statement(backend, WAITING)).all(tx).await?;
+    let waiting = Waiting::find_by_statement(rows.statement(backend, WAITING)?).all(tx).await?;
     let want = |row: &Waiting| Want {
         identity_id: row.identity_id,
         template_id: row.template_id.clone(),
@@ -75,7 +75,7 @@ pub(super) async fn waiting<'a>(
             released.insert(row.app_id.clone());
         }
         if !rows.is_empty() {
-            tx.execute_raw(rows.statement(backend, RELEASE)).await?;
+            tx.execute_raw(rows.statement(backend, RELEASE)?).await?;
         }
     }
     Ok(released)

@@ -2,18 +2,12 @@
 //! are the same, and each bound value costs both sides.
 //!
 //! ```text
-//! WITH v (id, openid, …) AS (VALUES ($1, $2, …), ($5, $6, …), …)
-//! INSERT INTO t (id, openid, state, …) SELECT id, openid, $9, … FROM v
+//! INSERT INTO t (id, openid, state, …) SELECT id, openid, $9, … FROM rows
 //! ```
 
-use std::vec;
+use sea_orm::{ActiveModelTrait, ColumnTrait, ColumnType, DbBackend, DbErr, EntityTrait, IdenStatic, Iterable, Value};
 
-use sea_orm::{
-    ActiveModelTrait, ColumnTrait, ColumnType, ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, EntityTrait,
-    IdenStatic, Iterable, Statement, Value,
-};
-
-use super::rows::place;
+use super::writing::{Column, Writing};
 
 /// How rows of a table are stored.
 pub struct Insert<'a, E: EntityTrait> {
@@ -25,18 +19,8 @@ pub struct Insert<'a, E: EntityTrait> {
 }
 
 impl<E: EntityTrait> Insert<'_, E> {
-    /// Stores the rows, which must say the same columns; gives how many were stored. The number of rows should be one
-    /// of few, see `rows::portions`.
-    pub async fn exec(&self, tx: &DatabaseTransaction, rows: Vec<E::ActiveModel>) -> Result<u64, DbErr> {
-        if rows.is_empty() {
-            return Ok(0);
-        }
-        let statement = self.statement(tx.get_database_backend(), rows)?;
-        Ok(tx.execute_raw(statement).await?.rows_affected())
-    }
-
-    fn statement(&self, backend: DbBackend, rows: Vec<E::ActiveModel>) -> Result<Statement, DbErr> {
-        let count = rows.len();
+    /// Writes the statement for rows that say the same columns.
+    pub(super) fn write(&self, writing: &mut Writing, rows: Vec<E::ActiveModel>) -> Result<(), DbErr> {
         let said = said::<E>(rows)?;
         let alike = |of: &E::Column| {
             let cells = said.iter().find(|(column, _)| column.as_str() == of.as_str()).map(|(_, cells)| cells);
@@ -48,13 +32,61 @@ impl<E: EntityTrait> Insert<'_, E> {
             .filter(|set| set.iter().all(alike))
             .flat_map(|set| set.iter().map(IdenStatic::as_str))
             .collect();
-        let mut text = Text { backend, columns: Vec::new(), own: Vec::new() };
-        for (column, cells) in said {
-            let as_json = backend == DbBackend::Postgres && matches!(column.def().get_column_type(), ColumnType::Json);
-            text.column(column.as_str(), cells, shared.contains(&column.as_str()), as_json);
+        let (mut columns, mut own) = (Vec::with_capacity(said.len()), Vec::new());
+        for (column, mut cells) in said {
+            let name = column.as_str();
+            let is_json = matches!(column.def().get_column_type(), ColumnType::Json);
+            let as_json = is_json && writing.backend == DbBackend::Postgres;
+            if as_json {
+                cells.iter_mut().for_each(as_text);
+            }
+            if shared.contains(&name) {
+                columns.push((name, cells.pop(), as_json));
+            } else {
+                own.push((name, cells));
+                columns.push((name, None, as_json));
+            }
         }
-        let (sql, values) = text.end(E::default().table_name(), count, self.suffix);
-        Ok(Statement::from_sql_and_values(backend, sql, values))
+        self.write_columns(writing, columns, own)
+    }
+
+    /// `columns`: each with what all rows share, if they do, and whether it is JSON bound as text.
+    fn write_columns(
+        &self,
+        writing: &mut Writing,
+        columns: Vec<(&str, Option<Value>, bool)>,
+        own: Vec<Column<'_>>,
+    ) -> Result<(), DbErr> {
+        let quoted = |names: &mut dyn Iterator<Item = &str>| {
+            let names: Vec<_> = names.map(|name| format!("\"{name}\"")).collect();
+            names.join(", ")
+        };
+        let into = quoted(&mut columns.iter().map(|(name, ..)| *name));
+        let rows = quoted(&mut own.iter().map(|(name, _)| *name));
+        writing.sql.push_str("WITH v (");
+        writing.sql.push_str(&rows);
+        writing.sql.push_str(") AS (");
+        writing.rows(own)?;
+        for part in [") INSERT INTO \"", E::default().table_name(), "\" (", &into, ") SELECT "] {
+            writing.sql.push_str(part);
+        }
+        for (index, (name, shared, as_json)) in columns.into_iter().enumerate() {
+            writing.sql.push_str(if index == 0 { "" } else { ", " });
+            writing.sql.push_str(if as_json { "CAST(" } else { "" });
+            match shared {
+                None => {
+                    for part in ["\"", name, "\""] {
+                        writing.sql.push_str(part);
+                    }
+                }
+                Some(value) => writing.bind(value),
+            }
+            writing.sql.push_str(if as_json { " AS json)" } else { "" });
+        }
+        // Without a condition SQLite takes the ON of a conflict for that of a join.
+        writing.sql.push_str(" FROM v WHERE true ");
+        writing.sql.push_str(self.suffix);
+        Ok(())
     }
 }
 
@@ -75,70 +107,6 @@ fn said<E: EntityTrait>(mut rows: Vec<E::ActiveModel>) -> Result<Vec<Said<E::Col
     Ok(said)
 }
 
-/// A statement while it is written.
-struct Text {
-    backend: DbBackend,
-    columns: Vec<Column>,
-    /// The columns of `v`, each with a cell for each row.
-    own: Vec<(String, vec::IntoIter<Value>)>,
-}
-
-struct Column {
-    name: String,
-    /// What all rows say.
-    shared: Option<Value>,
-    as_json: bool,
-}
-
-impl Text {
-    fn column(&mut self, name: &str, mut cells: Vec<Value>, is_shared: bool, as_json: bool) {
-        let name = format!("\"{name}\"");
-        cells.truncate(if is_shared { 1 } else { cells.len() });
-        if as_json {
-            cells.iter_mut().for_each(as_text);
-        }
-        let shared = if is_shared { cells.pop() } else { None };
-        if !is_shared {
-            self.own.push((name.clone(), cells.into_iter()));
-        }
-        self.columns.push(Column { name, shared, as_json });
-    }
-
-    /// The values are in the order of their places.
-    fn end(mut self, table: &str, rows: usize, suffix: &str) -> (String, Vec<Value>) {
-        let mut values = Vec::with_capacity(rows * self.own.len() + self.columns.len());
-        let names: Vec<_> = self.own.iter().map(|(name, _)| name.as_str()).collect();
-        let mut sql = format!("WITH v ({}) AS (VALUES ", names.join(", "));
-        for row in 0..rows {
-            sql.push_str(if row == 0 { "(" } else { "), (" });
-            for (index, (_, cells)) in self.own.iter_mut().enumerate() {
-                sql.push_str(if index == 0 { "" } else { ", " });
-                values.extend(cells.next());
-                place(&mut sql, self.backend, values.len());
-            }
-        }
-        let columns: Vec<_> = self.columns.iter().map(|column| column.name.as_str()).collect();
-        let into = format!(")) INSERT INTO \"{table}\" ({}) SELECT ", columns.join(", "));
-        sql.push_str(&into);
-        for (index, Column { name, shared, as_json }) in self.columns.into_iter().enumerate() {
-            sql.push_str(if index == 0 { "" } else { ", " });
-            sql.push_str(if as_json { "CAST(" } else { "" });
-            match shared {
-                None => sql.push_str(&name),
-                Some(value) => {
-                    values.push(value);
-                    place(&mut sql, self.backend, values.len());
-                }
-            }
-            sql.push_str(if as_json { " AS json)" } else { "" });
-        }
-        // Without a condition SQLite takes the ON of a conflict for that of a join.
-        sql.push_str(" FROM v WHERE true ");
-        sql.push_str(suffix);
-        (sql, values)
-    }
-}
-
 /// The driver binds JSON as `jsonb`, which PostgreSQL would parse, print and parse again for a `json` column.
 fn as_text(value: &mut Value) {
     if let Value::Json(json) = value {
@@ -149,7 +117,7 @@ fn as_text(value: &mut Value) {
 #[cfg(test)]
 mod tests {
     use entity::{EventId, Timestamp, event};
-    use sea_orm::IntoActiveModel;
+    use sea_orm::{IntoActiveModel, Statement};
     use serde_json::json;
     use uuid::Uuid;
 
@@ -175,8 +143,10 @@ mod tests {
     }
 
     fn written(backend: DbBackend, events: [event::Model; 2]) -> Statement {
+        let mut writing = Writing::new(backend);
         let rows = events.map(IntoActiveModel::into_active_model).into();
-        EVENTS.statement(backend, rows).expect("every row says the same")
+        EVENTS.write(&mut writing, rows).expect("every row says the same");
+        writing.end()
     }
 
     #[test]
@@ -192,19 +162,17 @@ mod tests {
         let statement = written(DbBackend::Postgres, [event("shop", "1"), event("desk", "2")]);
         assert!(statement.sql.contains(r#"("id", "source", "source_id", "event_type", "time","#), "{}", statement.sql);
         assert!(statement.sql.contains(r#"CAST("data" AS json)"#), "{}", statement.sql);
-        assert!(statement.sql.contains("($9, $10,") && statement.sql.contains(", $17 FROM v"), "{}", statement.sql);
-        let values = statement.values.expect("values").0;
-        assert!(
-            values.contains(&Value::String(Some(r#"{"b":1,"a":2}"#.into()))),
-            "in the order it was told: {values:?}"
-        );
+        assert!(statement.sql.contains("unnest($1, $2, $3, $4, $5, $6, $7, $8)"), "{}", statement.sql);
+        assert!(statement.sql.contains(", $9 FROM v"), "{}", statement.sql);
+        let told = format!("{:?}", statement.values.expect("values"));
+        assert!(told.contains(r#"{\"b\":1,\"a\":2}"#), "in the order it was told: {told}");
     }
 
     #[test]
     fn rows_that_say_different_columns_are_refused() {
         let mut rows: Vec<_> = [event("shop", "1"), event("shop", "2")].map(IntoActiveModel::into_active_model).into();
         rows[1].body_hash = sea_orm::ActiveValue::NotSet;
-        let refused = EVENTS.statement(DbBackend::Sqlite, rows).expect_err("a hole");
+        let refused = EVENTS.write(&mut Writing::new(DbBackend::Sqlite), rows).expect_err("a hole");
         assert!(refused.to_string().contains("body_hash"), "{refused}");
     }
 }

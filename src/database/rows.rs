@@ -3,22 +3,24 @@
 //! A list of each length is a statement of its own, so lists are brought to powers of two: then a
 //! handful of statements stays prepared.
 
-use sea_orm::{DbBackend, Statement, Value};
+use sea_orm::{DbBackend, DbErr, Statement, Value};
+
+use super::writing::Writing;
 
 /// Where a value that is the same for all rows stands in a statement.
 const SAME: &str = "$same";
 
-/// Rows of values for `WITH v(…) AS (VALUES …)`.
+/// Rows of values that a statement reads as `v`.
 pub struct Rows {
     columns: &'static [&'static str],
-    values: Vec<Value>,
+    cells: Vec<Vec<Value>>,
     same: Vec<Value>,
 }
 
 impl Rows {
     /// No rows yet, with columns of these names.
     pub fn of(columns: &'static [&'static str]) -> Self {
-        Self { columns, values: Vec::new(), same: Vec::new() }
+        Self { columns, cells: columns.iter().map(|_| Vec::new()).collect(), same: Vec::new() }
     }
 
     /// The statement has this value in the place of its next `$same`.
@@ -31,50 +33,39 @@ impl Rows {
     /// Adds a row; its values are in the order of the columns.
     pub fn push<const N: usize>(&mut self, row: [Value; N]) {
         debug_assert_eq!(N, self.columns.len(), "a value for each column");
-        self.values.extend(row);
+        for (cells, value) in self.cells.iter_mut().zip(row) {
+            cells.push(value);
+        }
     }
 
     pub fn is_empty(&self) -> bool {
-        self.values.is_empty()
+        self.cells.iter().all(Vec::is_empty)
     }
 
-    /// The statement that reads the rows as `v`. The last row is repeated up to a power of two, so the
+    /// The statement that reads the rows as `v`. On SQLite the last row is repeated up to a power of two, so the
     /// statement must not mind a row that comes twice: an update, not an insert.
-    pub fn statement(mut self, backend: DbBackend, sql: &str) -> Statement {
-        let width = self.columns.len();
-        let rows = self.values.len() / width;
-        for _ in rows..rows.next_power_of_two() {
-            self.values.extend_from_within(self.values.len() - width..);
-        }
-        let mut text = format!("WITH v({}) AS (VALUES ", self.columns.join(", "));
-        for index in 0..self.values.len() {
-            text.push_str(match (index % width, index) {
-                (0, 0) => "(",
-                (0, _) => "), (",
-                _ => ", ",
-            });
-            place(&mut text, backend, index + 1);
-        }
-        text.push_str(")) ");
-        let mut parts = sql.split(SAME);
-        text.push_str(parts.next().unwrap_or_default());
-        for (value, part) in self.same.into_iter().zip(parts) {
-            self.values.push(value);
-            place(&mut text, backend, self.values.len());
-            text.push_str(part);
-        }
-        Statement::from_sql_and_values(backend, text, self.values)
+    pub fn statement(self, backend: DbBackend, sql: &str) -> Result<Statement, DbErr> {
+        let mut writing = Writing::new(backend);
+        self.write(&mut writing, sql)?;
+        Ok(writing.end())
     }
-}
 
-/// Writes the place of a value, counted from 1; places come in their order. SQLite keeps a list of those with names
-/// or numbers and goes through it for each.
-pub fn place(sql: &mut String, backend: DbBackend, number: usize) {
-    if backend == DbBackend::Sqlite {
-        sql.push('?');
-    } else {
-        sql.push('$');
-        sql.push_str(&number.to_string());
+    pub(super) fn write(mut self, writing: &mut Writing, sql: &str) -> Result<(), DbErr> {
+        if writing.backend == DbBackend::Sqlite {
+            self.cells = self.cells.into_iter().map(padded).collect();
+        }
+        writing.sql.push_str("WITH v(");
+        writing.sql.push_str(&self.columns.join(", "));
+        writing.sql.push_str(") AS (");
+        writing.rows(self.columns.iter().copied().zip(self.cells).collect())?;
+        writing.sql.push_str(") ");
+        let mut parts = sql.split(SAME);
+        writing.sql.push_str(parts.next().unwrap_or_default());
+        for (value, part) in self.same.into_iter().zip(parts) {
+            writing.bind(value);
+            writing.sql.push_str(part);
+        }
+        Ok(())
     }
 }
 
@@ -100,24 +91,30 @@ pub fn portions<T>(rows: Vec<T>, most: usize) -> impl Iterator<Item = Vec<T>> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn rows_are_numbered_and_brought_to_a_power_of_two() {
-        for (backend, expected) in [
-            (DbBackend::Sqlite, "WITH v(a, b) AS (VALUES (?, ?), (?, ?), (?, ?), (?, ?)) SELECT a FROM v WHERE ? < ?"),
-            (
-                DbBackend::Postgres,
-                "WITH v(a, b) AS (VALUES ($1, $2), ($3, $4), ($5, $6), ($7, $8)) SELECT a FROM v WHERE $9 < $10",
-            ),
-        ] {
-            let mut rows = Rows::of(&["a", "b"]).with(1).with(2);
-            for n in 0..3_i32 {
-                rows.push([n.into(), "x".into()]);
-            }
-            let statement = rows.statement(backend, "SELECT a FROM v WHERE $same < $same");
-            assert_eq!(statement.sql, expected);
-            let values = statement.values.expect("values").0;
-            assert_eq!(values[4..6], values[6..8], "the last row comes twice");
+    fn three_rows(backend: DbBackend) -> Statement {
+        let mut rows = Rows::of(&["a", "b"]).with(1).with(2);
+        for n in 0..3_i32 {
+            rows.push([n.into(), "x".into()]);
         }
+        rows.statement(backend, "SELECT a FROM v WHERE $same < $same").expect("a statement")
+    }
+
+    #[test]
+    fn rows_come_before_what_all_of_them_share() {
+        let statement = three_rows(DbBackend::Postgres);
+        let expected =
+            r#"WITH v(a, b) AS (SELECT "a", "b" FROM unnest($1, $2) AS told("a", "b")) SELECT a FROM v WHERE $3 < $4"#;
+        assert_eq!(statement.sql, expected);
+        assert_eq!(statement.values.expect("values").0[2..], [1.into(), 2.into()]);
+    }
+
+    #[test]
+    fn sqlite_takes_few_numbers_of_rows() {
+        let statement = three_rows(DbBackend::Sqlite);
+        let expected = "WITH v(a, b) AS (VALUES (?, ?), (?, ?), (?, ?), (?, ?)) SELECT a FROM v WHERE ? < ?";
+        assert_eq!(statement.sql, expected);
+        let values = statement.values.expect("values").0;
+        assert_eq!(values[4..6], values[6..8], "the last row comes twice");
     }
 
     #[test]

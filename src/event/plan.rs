@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use entity::{
-    EventId, NotificationId, Timestamp, identity,
+    EventId, NotificationId, Timestamp,
     notification::{self, Credit, Reason, State},
     rule::NoCredit,
 };
@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::{Incoming, Outcome, apply::Applied};
 use crate::{
-    consent::{self, Granted, Want},
+    consent::{self, Entries, Granted, Want},
     context::Context,
     error::Error,
     notification::{
@@ -21,7 +21,7 @@ use crate::{
         lane::{Claimed, Handover, lanes},
     },
     pause::Pauses,
-    recipient::{self, Person, Recipient},
+    recipient::{self, Identity, Person, Recipient},
     rule::compiled::Violation,
 };
 
@@ -39,6 +39,12 @@ impl Plan {
         self.outcomes.push(outcome);
         self.from.push(from);
     }
+}
+
+/// What is to be stored for events, in their order, and in the ledger.
+pub(super) struct Proposed {
+    pub plans: Vec<Plan>,
+    pub entries: Entries,
 }
 
 /// What events that are accepted together lead to.
@@ -79,15 +85,15 @@ impl<'a> Candidate<'a> {
     }
 }
 
-/// Makes the messages and sets their credits aside; nothing is stored but the ledger's entries. Queries and
-/// reservations are made for all events together.
+/// Makes the messages and sets their credits aside; nothing else is stored. Queries and reservations are made for all
+/// events together.
 pub(super) async fn propose(
     ctx: &Context,
     tx: &DatabaseTransaction,
     applied: &[Applied<'_>],
     events: &[(EventId, &Incoming)],
     now: Timestamp,
-) -> Result<Vec<Plan>, Error> {
+) -> Result<Proposed, Error> {
     let candidates: Vec<_> = applied
         .iter()
         .enumerate()
@@ -129,8 +135,8 @@ pub(super) async fn propose(
         plan.tell(candidate.from, outcome(candidate, &row));
         plan.notifications.push(row);
     }
-    reserve(tx, &mut plans, wants, now).await?;
-    Ok(plans)
+    let entries = reserve(tx, &mut plans, wants, now).await?;
+    Ok(Proposed { plans, entries })
 }
 
 /// Claims what can be sent at once for this node; the rest queues.
@@ -154,7 +160,7 @@ pub(super) fn begin(ctx: &Context, mut plans: Vec<Plan>, pauses: &Pauses, now: T
 fn find_identity<'a>(
     candidate: &Candidate<'_>,
     people: &'a HashMap<Recipient, Person>,
-) -> Result<&'a identity::Model, Outcome> {
+) -> Result<&'a Identity, Outcome> {
     let Applied { policy, rule_id, message, .. } = candidate.applied;
     let nobody = |reason, user_id, detail: Option<String>| Outcome {
         id: None,
@@ -190,7 +196,7 @@ fn find_identity<'a>(
 fn row(
     ctx: &Context,
     applied: &Applied<'_>,
-    identity: &identity::Model,
+    identity: &Identity,
     (event_id, event): (EventId, &Incoming),
     now: Timestamp,
 ) -> notification::Model {
@@ -230,10 +236,10 @@ async fn reserve(
     plans: &mut [Plan],
     wants: Vec<(usize, usize, Want)>,
     now: Timestamp,
-) -> Result<(), Error> {
+) -> Result<Entries, Error> {
     let (places, wants): (Vec<_>, Vec<_>) =
         wants.into_iter().map(|(event, index, want)| ((event, index), want)).unzip();
-    let granted = consent::reserve(tx, &wants, now).await?;
+    let (granted, entries) = consent::set_aside(tx, &wants, now).await?;
     for ((event, index), granted) in places.into_iter().zip(granted) {
         let plan = &mut plans[event];
         let row = &mut plan.notifications[index];
@@ -251,7 +257,7 @@ async fn reserve(
             outcome.reason = row.reason;
         }
     }
-    Ok(())
+    Ok(entries)
 }
 
 fn fail(row: &mut notification::Model, reason: Reason, detail: Option<String>, now: Timestamp) {

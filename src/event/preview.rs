@@ -77,7 +77,7 @@ pub async fn preview(ctx: &Context, event: &Incoming) -> Result<Preview, Error> 
     let events = [(EventId(Uuid::now_v7()), event)];
     let applied = apply::apply(&rules, &events);
     let tx = ctx.db.begin().await?;
-    let mut plans = plan::propose(ctx, &tx, &applied, &events, now).await?;
+    let mut plans = plan::propose(ctx, &tx, &applied, &events, now).await?.plans;
     tx.rollback().await?;
     let plan = plans.pop().unwrap_or_default();
     let credits = credits(ctx, &plan).await?;

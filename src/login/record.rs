@@ -1,9 +1,9 @@
 //! Storing logins: users, identities and sessions of all logins that wait, in one transaction.
 //!
 //! ```text
-//! known identities ─▶ one update of their session keys ─┐
-//! strangers ─▶ one insert of users, one of identities ──┼─▶ one insert of sessions ─▶ commit
-//! a unionid that is new to an identity ─▶ by itself ────┘
+//! strangers ─▶ one insert of users, one of identities ─┐
+//! a unionid that is new to an identity ─▶ by itself ───┼─▶ session keys and sessions in one go ─▶ commit
+//! known identities ────────────────────────────────────┘
 //! ```
 
 use std::{collections::HashMap, sync::Arc};
@@ -21,7 +21,11 @@ use uuid::Uuid;
 use super::NewLogin;
 use crate::{
     context::Context,
-    database::rows::{Rows, padded, portions},
+    database::{
+        insert::Insert,
+        rows::{Rows, padded},
+        writes::Writes,
+    },
     error::{Code, Error},
     user::{self as users, ban},
 };
@@ -38,6 +42,15 @@ type Who = (String, String);
 fn who(login: &NewLogin) -> Who {
     (login.app_id.clone(), login.wechat.openid.clone())
 }
+
+/// Sessions of one moment begin alike.
+const SESSIONS: Insert<session::Entity> = Insert {
+    shared: {
+        use session::Column as C;
+        &[&[C::AppId], &[C::Generation, C::RotatedAt, C::CreatedAt, C::ExpiresAt]]
+    },
+    suffix: "",
+};
 
 /// A session with whether its user is new; an error for a banned user.
 pub(super) type Recorded = Result<(session::Model, bool), Error>;
@@ -59,7 +72,8 @@ pub(super) async fn record(ctx: &Context, logins: &[Arc<NewLogin>]) -> Result<Ve
             _ => singly.push(&**login),
         }
     }
-    renew_session_keys(ctx, &tx, &known, &again).await?;
+    let mut writes = Writes::of(&tx);
+    renew_session_keys(ctx, &known, &again, &mut writes)?;
     for identity in first_times(ctx, &tx, strangers, now).await? {
         let who = (identity.app_id.clone(), identity.openid.clone());
         new.insert(who.clone(), true);
@@ -85,14 +99,13 @@ pub(super) async fn record(ctx: &Context, logins: &[Arc<NewLogin>]) -> Result<Ve
         })
         .collect();
     let rows: Vec<_> = sessions.iter().filter_map(|made| Some(made.as_ref().ok()?.0.clone())).collect();
-    for portion in portions(rows, logins.len()) {
-        let rows = portion.into_iter().map(|row| session::ActiveModel {
-            revoked_at: NotSet,
-            revoked_because: NotSet,
-            ..row.into_active_model()
-        });
-        session::Entity::insert_many(rows).exec_without_returning(&tx).await?;
-    }
+    let unrevoked = |row: session::Model| session::ActiveModel {
+        revoked_at: NotSet,
+        revoked_because: NotSet,
+        ..row.into_active_model()
+    };
+    writes.insert(&SESSIONS, rows.into_iter().map(unrevoked).collect())?;
+    writes.exec(&tx).await?;
     tx.commit().await?;
     Ok(sessions)
 }
@@ -118,11 +131,11 @@ async fn identities(
 }
 
 /// The newest `session_key` wins: a login that took long does not overwrite a later one's.
-async fn renew_session_keys(
+fn renew_session_keys(
     ctx: &Context,
-    tx: &DatabaseTransaction,
     known: &HashMap<Who, identity::Model>,
     logins: &[&NewLogin],
+    writes: &mut Writes,
 ) -> Result<(), Error> {
     let mut newest: HashMap<IdentityId, &NewLogin> = HashMap::new();
     for login in logins {
@@ -138,11 +151,8 @@ async fn renew_session_keys(
     for (id, login) in newest {
         rows.push([id.into(), seal_session_key(ctx, id, login).into(), login.began_at.into()]);
     }
-    if !rows.is_empty() {
-        let sql = "UPDATE identity SET session_key = v_key, session_key_at = v_at FROM v WHERE id = v_id";
-        tx.execute_raw(rows.statement(tx.get_database_backend(), sql)).await?;
-    }
-    Ok(())
+    let sql = "UPDATE identity SET session_key = v_key, session_key_at = v_at FROM v WHERE id = v_id";
+    Ok(writes.change(rows, sql)?)
 }
 
 /// Identities nobody has seen, without a unionid.

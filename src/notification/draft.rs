@@ -3,18 +3,18 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use entity::{
-    NotificationId, Timestamp, identity,
+    NotificationId, Timestamp,
     notification::{self, Credit, FieldValues, Reason, State},
     rule,
 };
 use sea_orm::{ActiveValue::NotSet, IntoActiveModel};
 
-use crate::database::insert::Insert;
+use crate::{database::insert::Insert, recipient::Identity};
 
 /// What decides the life of a new notification.
 pub struct Draft<'a> {
     pub id: NotificationId,
-    pub identity: &'a identity::Model,
+    pub identity: &'a Identity,
     pub template_id: &'a str,
     pub no_credit: rule::NoCredit,
     pub unsure: rule::Unsure,
@@ -29,7 +29,7 @@ pub struct Draft<'a> {
 /// A row that is ready to be sent, without its text; one that has failed already when the user has left
 /// the service account.
 pub fn draft(of: Draft<'_>) -> notification::Model {
-    let left = of.identity.unfollowed_at.is_some();
+    let left = of.identity.has_left;
     notification::Model {
         id: of.id,
         event_id: None,

@@ -13,7 +13,7 @@ use entity::{
     rule::NoCredit,
 };
 use sea_orm::{
-    ActiveEnum, ActiveValue::Set, ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, QueryFilter,
+    ActiveEnum, ActiveValue::Set, ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, QueryFilter, Value,
 };
 
 use super::{
@@ -52,13 +52,73 @@ async fn settle_once(ctx: &Context, settlements: &[&Settlement]) -> Result<Vec<O
         .iter()
         .map(|settlement| after_call(&settlement.row, &settlement.came, now, &ctx.config.delivery, rand::random()))
         .collect();
+    if is_plain(ctx, settlements, now).await? {
+        return settle_plain(ctx, settlements, nexts, now).await;
+    }
+    Box::pin(settle_any(ctx, settlements, nexts, now)).await
+}
+
+/// Whether WeChat took all of them and nothing is to be written but their rows, which is how nearly all end.
+async fn is_plain(ctx: &Context, settlements: &[&Settlement], now: Timestamp) -> Result<bool, Error> {
+    let in_time = in_time(ctx, now);
+    let taken = |Settlement { row, came, .. }: &&Settlement| {
+        matches!(came, Came::Accepted { .. }) && row.lease_until.is_some_and(|until| in_time < until)
+    };
+    Ok(settlements.iter().all(taken) && !outbox::is_told_of(ctx, State::Accepted).await?)
+}
+
+/// Settles those by one statement, which is a transaction by itself.
+async fn settle_plain(
+    ctx: &Context,
+    settlements: &[&Settlement],
+    nexts: Vec<Next>,
+    now: Timestamp,
+) -> Result<Vec<Option<Next>>, Error> {
+    let mut rows = taken(now);
+    for Settlement { row, came, duration_ms } in settlements {
+        rows.push(told(row, came.message_id(), *duration_ms));
+    }
+    let sql = format!("{WRITE_TAKEN}, {RECEIPTS_WAIT}");
+    let statement = rows.with(now - receipt::HELD_FOR).statement(ctx.db.write().get_database_backend(), &sql)?;
+    let (mut ours, mut receipts_wait) = (HashSet::<NotificationId>::with_capacity(settlements.len()), false);
+    for row in ctx.db.write().query_all_raw(statement).await? {
+        ours.insert(row.try_get("", "id")?);
+        receipts_wait |= row.try_get::<bool>("", "receipts_wait")?;
+    }
+    let is_ours = |settlement: &Settlement| ours.contains(&settlement.row.id);
+    if receipts_wait {
+        // Should it not come to this, the sweep looks at them once more.
+        let tx = ctx.db.begin().await?;
+        let settled = settlements.iter().filter(|settlement| is_ours(settlement));
+        let of = settled.map(|settlement| (&*settlement.row.app_id, &*settlement.row.openid));
+        receipt::match_held_of(ctx, &tx, of, now).await?;
+        tx.commit().await?;
+    }
+    // What became of the calls whose leases were lost is written beside them.
+    let (lost, lost_nexts): (Vec<_>, Vec<_>) = settlements
+        .iter()
+        .zip(&nexts)
+        .filter(|(settlement, _)| !is_ours(settlement))
+        .map(|(s, n)| (*s, n.clone()))
+        .unzip();
+    if !lost.is_empty() {
+        Box::pin(settle_any(ctx, &lost, lost_nexts, now)).await?;
+    }
+    Ok(settlements.iter().zip(nexts).map(|(settlement, next)| is_ours(settlement).then_some(next)).collect())
+}
+
+/// Settles whatever came of the calls.
+async fn settle_any(
+    ctx: &Context,
+    settlements: &[&Settlement],
+    nexts: Vec<Next>,
+    now: Timestamp,
+) -> Result<Vec<Option<Next>>, Error> {
     let tx = ctx.db.begin().await?;
     let unspent = settlements.iter().zip(&nexts).filter(|(_, next)| next.credit != CreditEffect::Keep);
     consent::hold(&tx, unspent.map(|(settlement, _)| &settlement.row)).await?;
     let ours = write_rows(&tx, settlements, &nexts, now).await?;
-    // Clocks of nodes differ a little, and the sweep may be another node's.
-    let in_time = now + ctx.config.delivery.request_timeout;
-    write_attempts(&tx, settlements, &nexts, &ours, in_time).await?;
+    write_attempts(&tx, settlements, &nexts, &ours, in_time(ctx, now)).await?;
     let mut results = Vec::with_capacity(settlements.len());
     let mut returned = Vec::new();
     let mut zeroed = Vec::new();
@@ -102,6 +162,11 @@ async fn settle_once(ctx: &Context, settlements: &[&Settlement]) -> Result<Vec<O
     Ok(results)
 }
 
+/// Leases that end later are surely ours: clocks of nodes differ a little, and the sweep may be another node's.
+fn in_time(ctx: &Context, now: Timestamp) -> Timestamp {
+    now + ctx.config.delivery.request_timeout
+}
+
 /// A message that WeChat took: most of all there is to settle, so only what differs is bound.
 const WRITE_TAKEN: &str = "UPDATE notification SET
     state = 'accepted', reason = NULL, attempts_used = attempts_used + 1, lease_until = NULL, lease_token = NULL,
@@ -117,6 +182,19 @@ const WRITE_OTHERS: &str = "UPDATE notification SET
     finished_at = COALESCE(v_finished_at, finished_at)
 FROM v WHERE id = v_id AND lease_token = v_token AND state IN ('sending', 'unsure') RETURNING id";
 
+/// Whether receipts wait for a message that can be told, be it one of these.
+const RECEIPTS_WAIT: &str =
+    "EXISTS (SELECT 1 FROM receipt WHERE notification_id IS NULL AND received_at > $same) AS receipts_wait";
+
+/// The rows of `WRITE_TAKEN`.
+fn taken(now: Timestamp) -> Rows {
+    Rows::of(&["v_id", "v_token", "v_message_id", "v_attempt_ms"]).with(now)
+}
+
+fn told(row: &row::Model, message_id: Option<&String>, duration_ms: i32) -> [Value; 4] {
+    [row.id.into(), row.lease_token.into(), message_id.cloned().into(), duration_ms.into()]
+}
+
 /// Gives the rows whose leases were still ours.
 async fn write_rows(
     tx: &DatabaseTransaction,
@@ -124,7 +202,7 @@ async fn write_rows(
     nexts: &[Next],
     now: Timestamp,
 ) -> Result<HashSet<NotificationId>, Error> {
-    let mut taken = Rows::of(&["v_id", "v_token", "v_message_id", "v_attempt_ms"]).with(now);
+    let mut taken = taken(now);
     let mut others = Rows::of(&[
         "v_id",
         "v_token",
@@ -138,7 +216,7 @@ async fn write_rows(
     ]);
     for (Settlement { row, came, duration_ms }, next) in settlements.iter().zip(nexts) {
         if let Came::Accepted { message_id } = came {
-            taken.push([row.id.into(), row.lease_token.into(), message_id.clone().into(), (*duration_ms).into()]);
+            taken.push(told(row, message_id.as_ref(), *duration_ms));
             continue;
         }
         let detail = match came {
@@ -160,7 +238,7 @@ async fn write_rows(
     let mut ours = HashSet::with_capacity(settlements.len());
     for (rows, sql) in [(taken, WRITE_TAKEN), (others, WRITE_OTHERS)] {
         if !rows.is_empty() {
-            for row in tx.query_all_raw(rows.statement(tx.get_database_backend(), sql)).await? {
+            for row in tx.query_all_raw(rows.statement(tx.get_database_backend(), sql)?).await? {
                 ours.insert(row.try_get("", "id")?);
             }
         }

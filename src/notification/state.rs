@@ -64,6 +64,14 @@ pub enum Came {
 
 impl Came {
     /// WeChat's no, if it said no.
+    /// The id that WeChat gave the message, if it took it and gave one.
+    pub fn message_id(&self) -> Option<&String> {
+        match self {
+            Self::Accepted { message_id } => message_id.as_ref(),
+            _ => None,
+        }
+    }
+
     pub fn refusal(&self) -> Option<&Refusal> {
         match self {
             Self::Refused { refusal, .. } | Self::Limited { refusal, .. } => Some(refusal),
@@ -83,7 +91,7 @@ pub enum Hold {
 }
 
 /// What a row becomes.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Next {
     pub state: State,
     pub reason: Option<Reason>,

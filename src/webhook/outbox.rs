@@ -18,7 +18,7 @@ use sea_orm::{
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::{Listener, kind::Kind, listeners};
+use super::{Listener, current, kind::Kind, listeners};
 use crate::{
     clock::rfc3339,
     context::Context,
@@ -56,6 +56,12 @@ pub async fn notifications(
         outbox.add(kind, &[&row.app_id], about, || story(row, state, reason, event));
     }
     outbox.store(ctx, tx).await
+}
+
+/// Whether anybody is told when a notification becomes this.
+pub async fn is_told_of(ctx: &Context, state: State) -> Result<bool, Error> {
+    let Some(kind) = Kind::of(state) else { return Ok(false) };
+    Ok(current(ctx).await?.iter().any(|listener| kind.is_one_of(&listener.event_types.0)))
 }
 
 /// Tells that these notifications, which are about to be changed, become this.

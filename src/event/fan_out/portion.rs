@@ -20,9 +20,9 @@ use uuid::Uuid;
 use super::{PORTION, act, consented};
 use crate::{
     context::Context,
-    database::rows::padded,
+    database::{rows::padded, writes::Writes},
     error::{Code, Error},
-    event::{Incoming, apply::Applied, insert_rows, plan},
+    event::{Incoming, apply::Applied, insert_rows, plan, tell_ended},
     recipient::{self, Recipient},
     rule::compiled::Message,
 };
@@ -143,9 +143,14 @@ async fn notify(
     let message = Message { fields, page, url, miniprogram, violations: Vec::new() };
     let applied = [Applied { event: 0, policy: &policy, rule_id: fan_out.rule_id, to, crowd: None, message }];
     let event = incoming(fan_out);
-    let plan = plan::propose(ctx, tx, &applied, &[(fan_out.event_id, &event)], now).await?.pop().unwrap_or_default();
+    let mut proposed = plan::propose(ctx, tx, &applied, &[(fan_out.event_id, &event)], now).await?;
+    let plan = proposed.plans.pop().unwrap_or_default();
     let unreached = plan.outcomes.iter().filter(|outcome| outcome.id.is_none()).count();
-    insert_rows(ctx, tx, plan.notifications, now).await?;
+    let mut writes = Writes::of(tx);
+    proposed.entries.write_with(&mut writes)?;
+    let ended = insert_rows(plan.notifications, &mut writes)?;
+    writes.exec(tx).await?;
+    tell_ended(ctx, tx, &ended, now).await?;
     Ok(i32::try_from(unreached).unwrap_or(i32::MAX))
 }
 

@@ -1,4 +1,4 @@
-use entity::{IdentityId, NotificationId, UserId, identity};
+use entity::{IdentityId, NotificationId, UserId};
 use proptest::prelude::*;
 use uuid::Uuid;
 
@@ -6,21 +6,18 @@ use super::*;
 use crate::{
     config::Config,
     notification::draft::{Draft, draft},
+    recipient::Identity,
 };
 
 const NOW: Timestamp = Timestamp(1_000_000);
 
 fn row() -> Model {
-    let identity = identity::Model {
+    let identity = Identity {
         id: IdentityId(Uuid::nil()),
         user_id: UserId(Uuid::nil()),
         app_id: "wx1".into(),
         openid: "o1".into(),
-        unionid: None,
-        session_key: None,
-        session_key_at: None,
-        unfollowed_at: None,
-        created_at: NOW,
+        has_left: false,
     };
     draft(Draft {
         id: NotificationId(Uuid::nil()),
