@@ -43,10 +43,6 @@ pub struct Settlement {
 
 /// Writes down what came of the calls; gives what each row has become, None where the lease was lost.
 pub async fn settle(ctx: &Context, settlements: &[&Settlement]) -> Result<Vec<Option<Next>>, Error> {
-    again(|| settle_once(ctx, settlements)).await
-}
-
-async fn settle_once(ctx: &Context, settlements: &[&Settlement]) -> Result<Vec<Option<Next>>, Error> {
     let now = ctx.clock.now();
     let nexts: Vec<_> = settlements
         .iter()
@@ -55,7 +51,7 @@ async fn settle_once(ctx: &Context, settlements: &[&Settlement]) -> Result<Vec<O
     if is_plain(ctx, settlements, now).await? {
         return settle_plain(ctx, settlements, nexts, now).await;
     }
-    Box::pin(settle_any(ctx, settlements, nexts, now)).await
+    again(|| Box::pin(settle_any(ctx, settlements, nexts.clone(), now))).await
 }
 
 /// Whether WeChat took all of them and nothing is to be written but their rows, which is how nearly all end.
@@ -67,44 +63,60 @@ async fn is_plain(ctx: &Context, settlements: &[&Settlement], now: Timestamp) ->
     Ok(settlements.iter().all(taken) && !outbox::is_told_of(ctx, State::Accepted).await?)
 }
 
-/// Settles those by one statement, which is a transaction by itself.
+/// Settles those by one statement, which is a transaction by itself: what follows must not have it done again.
 async fn settle_plain(
     ctx: &Context,
     settlements: &[&Settlement],
     nexts: Vec<Next>,
     now: Timestamp,
 ) -> Result<Vec<Option<Next>>, Error> {
+    let (ours, receipts_wait) = again(|| write_plain(ctx, settlements, now)).await?;
+    let (settled, lost): (Vec<_>, Vec<_>) =
+        settlements.iter().zip(&nexts).partition(|(settlement, _)| ours.contains(&settlement.row.id));
+    if receipts_wait {
+        let of = || settled.iter().map(|(settlement, _)| (&*settlement.row.app_id, &*settlement.row.openid));
+        if let Err(error) = again(|| Box::pin(match_receipts(ctx, of(), now))).await {
+            // The sweep looks at them once more.
+            tracing::warn!(%error, "notification.receipts_wait");
+        }
+    }
+    if !lost.is_empty() {
+        // What became of the calls whose leases were lost is written beside them.
+        let (lost, lost_nexts): (Vec<_>, Vec<_>) = lost.into_iter().map(|(lost, next)| (*lost, next.clone())).unzip();
+        again(|| Box::pin(settle_any(ctx, &lost, lost_nexts.clone(), now))).await?;
+    }
+    let next = |(settlement, next): (&&Settlement, Next)| ours.contains(&settlement.row.id).then_some(next);
+    Ok(settlements.iter().zip(nexts).map(next).collect())
+}
+
+/// Gives the rows whose leases were still ours, and whether receipts wait.
+async fn write_plain(
+    ctx: &Context,
+    settlements: &[&Settlement],
+    now: Timestamp,
+) -> Result<(HashSet<NotificationId>, bool), Error> {
     let mut rows = taken(now);
     for Settlement { row, came, duration_ms } in settlements {
         rows.push(told(row, came.message_id(), *duration_ms));
     }
     let sql = format!("{WRITE_TAKEN}, {RECEIPTS_WAIT}");
     let statement = rows.with(now - receipt::HELD_FOR).statement(ctx.db.write().get_database_backend(), &sql)?;
-    let (mut ours, mut receipts_wait) = (HashSet::<NotificationId>::with_capacity(settlements.len()), false);
+    let (mut ours, mut receipts_wait) = (HashSet::with_capacity(settlements.len()), false);
     for row in ctx.db.write().query_all_raw(statement).await? {
         ours.insert(row.try_get("", "id")?);
         receipts_wait |= row.try_get::<bool>("", "receipts_wait")?;
     }
-    let is_ours = |settlement: &Settlement| ours.contains(&settlement.row.id);
-    if receipts_wait {
-        // Should it not come to this, the sweep looks at them once more.
-        let tx = ctx.db.begin().await?;
-        let settled = settlements.iter().filter(|settlement| is_ours(settlement));
-        let of = settled.map(|settlement| (&*settlement.row.app_id, &*settlement.row.openid));
-        receipt::match_held_of(ctx, &tx, of, now).await?;
-        tx.commit().await?;
-    }
-    // What became of the calls whose leases were lost is written beside them.
-    let (lost, lost_nexts): (Vec<_>, Vec<_>) = settlements
-        .iter()
-        .zip(&nexts)
-        .filter(|(settlement, _)| !is_ours(settlement))
-        .map(|(s, n)| (*s, n.clone()))
-        .unzip();
-    if !lost.is_empty() {
-        Box::pin(settle_any(ctx, &lost, lost_nexts, now)).await?;
-    }
-    Ok(settlements.iter().zip(nexts).map(|(settlement, next)| is_ours(settlement).then_some(next)).collect())
+    Ok((ours, receipts_wait))
+}
+
+async fn match_receipts<'a>(
+    ctx: &Context,
+    settled: impl Iterator<Item = (&'a str, &'a str)>,
+    now: Timestamp,
+) -> Result<(), Error> {
+    let tx = ctx.db.begin().await?;
+    receipt::match_held_of(ctx, &tx, settled, now).await?;
+    Ok(tx.commit().await?)
 }
 
 /// Settles whatever came of the calls.
