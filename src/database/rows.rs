@@ -1,7 +1,7 @@
 //! Several rows bound to one statement, in forms that PostgreSQL and SQLite both speak.
 //!
-//! A list of each length is a statement of its own, so lists are brought to powers of two: then a
-//! handful of statements stays prepared.
+//! A list of each length is a statement of its own, and on SQLite rows of each number, too, so both are brought to
+//! powers of two: then a handful of statements stays prepared.
 
 use sea_orm::{DbBackend, DbErr, Statement, Value};
 

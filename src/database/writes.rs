@@ -43,32 +43,38 @@ impl Writes {
         }
         if self.is_sqlite() {
             for portion in portions(rows, ROWS_A_STATEMENT) {
-                let mut writing = Writing::new(DbBackend::Sqlite);
-                insert.write(&mut writing, portion)?;
-                self.statements.push((self.parts, writing.end()));
+                self.write(|writing| insert.write(writing, portion))?;
             }
-            self.parts += 1;
-            return Ok(());
+        } else {
+            self.write(|writing| insert.write(writing, rows))?;
         }
-        self.begin();
-        insert.write(&mut self.whole, rows)?;
-        self.end();
+        self.parts += 1;
         Ok(())
     }
 
     /// Changes what `sql` says with these rows as `v`; there may be none.
     pub fn change(&mut self, rows: Rows, sql: &str) -> Result<(), DbErr> {
-        if rows.is_empty() {
-            return Ok(());
-        }
-        if self.is_sqlite() {
-            self.statements.push((self.parts, rows.statement(DbBackend::Sqlite, sql)?));
+        if !rows.is_empty() {
+            self.write(|writing| rows.write(writing, sql))?;
             self.parts += 1;
+        }
+        Ok(())
+    }
+
+    /// Writes a statement of the part that is next.
+    fn write(&mut self, statement: impl FnOnce(&mut Writing) -> Result<(), DbErr>) -> Result<(), DbErr> {
+        if self.is_sqlite() {
+            let mut writing = Writing::new(DbBackend::Sqlite);
+            statement(&mut writing)?;
+            self.statements.push((self.parts, writing.end()));
             return Ok(());
         }
-        self.begin();
-        rows.write(&mut self.whole, sql)?;
-        self.end();
+        let part = self.parts.to_string();
+        for piece in [if self.parts == 0 { "WITH w" } else { ", w" }, &part, " AS ("] {
+            self.whole.sql.push_str(piece);
+        }
+        statement(&mut self.whole)?;
+        self.whole.sql.push_str(" RETURNING 1)");
         Ok(())
     }
 
@@ -100,19 +106,6 @@ impl Writes {
 
     fn is_sqlite(&self) -> bool {
         self.whole.backend == DbBackend::Sqlite
-    }
-
-    fn begin(&mut self) {
-        self.whole.sql.push_str(if self.parts == 0 { "WITH " } else { ", " });
-        let part = self.parts.to_string();
-        for piece in ["w", part.as_str(), " AS ("] {
-            self.whole.sql.push_str(piece);
-        }
-    }
-
-    fn end(&mut self) {
-        self.whole.sql.push_str(" RETURNING 1)");
-        self.parts += 1;
     }
 }
 

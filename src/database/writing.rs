@@ -70,10 +70,10 @@ impl Writing {
         let (mut selected, mut named) = (Vec::new(), Vec::new());
         for ((name, _), holes) in columns.iter().zip(&holes) {
             named.push(format!("\"{name}\""));
-            selected.push(format!("\"{name}\""));
-            if holes.is_some() {
+            if holes.is_none() {
+                selected.push(format!("\"{name}\""));
+            } else {
                 named.push(format!("\"no_{name}\""));
-                selected.pop();
                 selected.push(format!("CASE WHEN NOT \"no_{name}\" THEN \"{name}\" END"));
             }
         }
