@@ -2,10 +2,25 @@
 
 use std::time::Duration;
 
-use entity::notification;
-use magpie::context::Context;
+use entity::{
+    attempt::{self, Outcome},
+    notification,
+};
+use magpie::{
+    context::Context,
+    notification::{
+        settle::{Settlement, settle},
+        state::Came,
+    },
+};
 use rstest::rstest;
+use sea_orm::{
+    ActiveModelTrait,
+    ActiveValue::{Set, Unchanged},
+    EntityTrait,
+};
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use crate::harness::{APP, Kind, SEND, TOKEN, World};
 
@@ -283,19 +298,65 @@ async fn a_lost_lease_leaves_the_message_unsure_and_its_late_answer_decides(
     assert_eq!(world.calls_of(SEND).await, 0);
 
     // It was only slow: its answer still comes.
-    let came = magpie::notification::state::Came::Accepted { message_id: Some("77".into()) };
+    let came = Came::Accepted { message_id: Some("77".into()) };
     let row = claimed.into_iter().next().expect("a row");
-    let late = magpie::notification::settle::Settlement { row: row.clone(), came, duration_ms: 20_000 };
-    let settled = magpie::notification::settle::settle(&world.ctx, &[&late]).await.expect("a settle");
+    let late = Settlement { row: row.clone(), came, duration_ms: 20_000 };
+    let settled = settle(&world.ctx, &[&late]).await.expect("a settle");
     assert!(settled[0].is_some());
     assert_eq!(world.state(&id).await, "accepted");
 
     // A second word under the same lease changes nothing.
-    let came = magpie::notification::state::Came::NotSent;
-    let later = magpie::notification::settle::Settlement { row, came, duration_ms: 20_000 };
-    let settled = magpie::notification::settle::settle(&world.ctx, &[&later]).await.expect("a settle");
+    let came = Came::NotSent;
+    let later = Settlement { row, came, duration_ms: 20_000 };
+    let settled = settle(&world.ctx, &[&later]).await.expect("a settle");
     assert!(settled[0].is_none(), "the lease is lost");
     assert_eq!(world.state(&id).await, "accepted");
+    world.finish().await;
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_lease_lost_among_answers_of_other_calls_is_noticed_and_overwrites_nothing(
+    #[values(Kind::Sqlite, Kind::Postgres)] kind: Kind,
+) {
+    let Some(world) = World::new(kind).await else { return };
+    world.rule(json!({})).await;
+    for name in ["ann", "bob"] {
+        let user = world.ready(name, 1).await;
+        world.told(name, &user).await;
+    }
+    let claimed = claim(&world.ctx, 10).await;
+    let [kept, lost] = claimed.as_slice() else { panic!("{} rows", claimed.len()) };
+    // Somebody else holds the second one by now, though its time is not over.
+    let taken_over = notification::ActiveModel {
+        id: Unchanged(lost.id),
+        lease_token: Set(Some(Uuid::now_v7())),
+        ..Default::default()
+    };
+    let taken_over = taken_over.update(world.ctx.db.write()).await.expect("the row");
+
+    let settlements: Vec<_> = claimed
+        .iter()
+        .map(|row| Settlement {
+            row: row.clone(),
+            came: Came::Accepted { message_id: Some("77".into()) },
+            duration_ms: 20,
+        })
+        .collect();
+    let settled = settle(&world.ctx, &settlements.iter().collect::<Vec<_>>()).await.expect("a settle");
+    assert_eq!(settled.iter().map(Option::is_some).collect::<Vec<_>>(), [true, false]);
+
+    assert_eq!(world.state(&kept.id.to_string()).await, "accepted");
+    let theirs = notification::Entity::find_by_id(lost.id).one(world.ctx.db.write()).await.expect("a query");
+    assert_eq!(theirs, Some(taken_over), "the row is as its new holder left it");
+    let calls = attempt::Entity::find().all(world.ctx.db.write()).await.expect("a query");
+    let calls: Vec<_> = calls.iter().map(|call| (call.notification_id, call.outcome)).collect();
+    assert_eq!(calls, [(lost.id, Some(Outcome::Accepted))], "what the call came to is told beside it");
+
+    // The new holder dies.
+    world.advance(Duration::from_secs(16)).await;
+    world.drain().await;
+    assert_eq!(world.state(&lost.id.to_string()).await, "unsure");
     world.finish().await;
 }
 
