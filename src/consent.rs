@@ -49,7 +49,7 @@ use crate::{
 };
 
 pub use forget::forget;
-pub use reserve::{Entries, Granted, Want, reserve, set_aside};
+pub use reserve::{Granted, Reservations, Want, reserve, set_aside};
 
 /// WeChat keeps no more for a user and template, and neither do we (abuse by a made-up report).
 pub const MOST_CREDITS: i32 = 100;
@@ -171,7 +171,7 @@ type Balances = HashMap<Of, credit::Model>;
 /// Locks the balances in one order, so that transactions wait for each other instead of deadlocking.
 /// SQLite has one writer and needs no lock.
 async fn lock<'a>(
-    tx: &DatabaseTransaction,
+    db: &impl ConnectionTrait,
     of: impl Iterator<Item = (IdentityId, &'a str)>,
 ) -> Result<Balances, Error> {
     let mut pairs: Vec<_> = of.collect();
@@ -188,11 +188,11 @@ async fn lock<'a>(
         .filter(credit::Column::IdentityId.is_in(padded(pairs.iter().map(|(identity_id, _)| *identity_id))))
         .filter(credit::Column::TemplateId.is_in(padded(templates)))
         .order_by_asc(credit::Column::IdentityId);
-    if tx.get_database_backend() == DbBackend::Postgres {
+    if db.get_database_backend() == DbBackend::Postgres {
         // To the letter, whatever the order of the database's own language.
         query = query.order_by_asc(Expr::cust(r#""template_id" COLLATE "C""#)).lock(LockType::Update);
     }
-    let rows = query.all(tx).await?.into_iter();
+    let rows = query.all(db).await?.into_iter();
     let wanted = rows.filter(|row| pairs.binary_search(&(row.identity_id, row.template_id.as_str())).is_ok());
     Ok(wanted.map(|row| ((row.identity_id, row.template_id.clone()), row)).collect())
 }
@@ -238,6 +238,7 @@ const ENTRIES: Insert<entry::Entity> = Insert {
         use entry::Column as C;
         &[&[C::TemplateId, C::Kind, C::Delta, C::Source], &[C::ReportId, C::Twin, C::TappedAt, C::CreatedAt]]
     },
+    only_if: "",
     suffix: "",
 };
 

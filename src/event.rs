@@ -198,29 +198,28 @@ async fn accept_together(ctx: &Context, told: &[Arc<Told>]) -> Result<Vec<Result
     };
     let events: Vec<_> = told.iter().map(|told| &told.event).collect();
     // Most events are new, so they are looked for only when one turns out not to be.
-    let mut look_first = false;
+    let mut carefully = false;
     for _ in 0..RACES {
-        let answers = again(|| try_accept(ctx, &events, &revisions, look_first)).await?;
+        let answers = again(|| try_accept(ctx, &events, &revisions, carefully)).await?;
         if let Some(answers) = answers {
             return Ok(answers);
         }
-        look_first = true;
+        carefully = true;
     }
     Err(Error::new(Code::Internal)
         .because("the same events were told on other nodes at the same moment, again and again"))
 }
 
-/// None when one of the events is stored already and was not looked for, or was stored just now.
+/// None when it is to be done once more, carefully: an event is stored already, or something changed meanwhile.
 async fn try_accept(
     ctx: &Context,
     events: &[&Incoming],
     revisions: &Revisions,
-    look_first: bool,
+    carefully: bool,
 ) -> Result<Option<Vec<Result<Accepted, Error>>>, Error> {
     let now = ctx.clock.now();
     let (rules, pauses) = (rule::current(ctx, revisions).await?, pause::current(ctx, revisions).await?);
-    let tx = ctx.db.begin().await?;
-    let known = if look_first { known(&tx, events).await? } else { HashMap::new() };
+    let known = if carefully { known(ctx, events).await? } else { HashMap::new() };
     let mut first = HashMap::new();
     let mut fresh = Vec::new();
     for (index, event) in events.iter().enumerate() {
@@ -230,21 +229,34 @@ async fn try_accept(
             fresh.push((EventId(Uuid::now_v7()), *event));
         }
     }
+    // What needs no database is done before: SQLite has one writer, and others wait for it.
     let applied = apply::apply(&rules, &fresh);
-    let proposed = plan::propose(ctx, &tx, &applied, &fresh, now).await?;
+    let mut rows: Vec<_> = fresh.iter().map(|(id, event)| model(*id, event, now)).collect();
+    // People and balances, too, are read before, where nothing has to be locked. What has changed until all is stored
+    // then comes to light by a row that is not.
+    let (tx, proposed, new) = if ctx.db.is_sqlite() && !carefully {
+        let proposed = plan::propose(ctx, ctx.db.read(), &applied, &fresh, now).await?;
+        if proposed.waits() {
+            return Ok(None);
+        }
+        (ctx.db.begin().await?, proposed, draft::NEW_OF_WHO_IS_THERE)
+    } else {
+        let tx = ctx.db.begin().await?;
+        let proposed = plan::propose(ctx, &tx, &applied, &fresh, now).await?;
+        (tx, proposed, draft::NEW)
+    };
     let mut planned = plan::begin(ctx, proposed.plans, &pauses, now);
-    let stored: Vec<_> =
-        fresh.iter().zip(&planned.plans).map(|((id, event), plan)| model(*id, event, &plan.outcomes, now)).collect();
+    for (row, plan) in rows.iter_mut().zip(&planned.plans) {
+        row.outcomes = serde_json::to_value(&plan.outcomes).unwrap_or_default();
+    }
     // Only an event that comes twice in the group is compared with itself.
-    let twice = if fresh.len() < events.len() { stored.clone() } else { Vec::new() };
+    let twice = if fresh.len() < events.len() { rows.clone() } else { Vec::new() };
     let mut writes = Writes::of(&tx);
-    insert_events(stored, &mut writes)?;
-    proposed.entries.write_with(&mut writes)?;
+    insert_events(rows, &mut writes)?;
+    proposed.reservations.write_with(&mut writes, now)?;
     let rows = planned.plans.iter_mut().flat_map(|plan| std::mem::take(&mut plan.notifications)).collect();
-    let ended = insert_rows(rows, &mut writes)?;
-    // The events are the first part.
-    let inserted = writes.exec(&tx).await?.first().copied().unwrap_or_default();
-    if usize::try_from(inserted).is_ok_and(|inserted| inserted < fresh.len()) {
+    let ended = insert_rows(rows, &new, &mut writes)?;
+    if !writes.exec(&tx).await? {
         return Ok(None);
     }
     tell_ended(ctx, &tx, &ended, now).await?;
@@ -280,6 +292,7 @@ fn key(event: &Incoming) -> (&str, &str) {
 /// One that is stored already is left out.
 const EVENTS: Insert<row::Entity> = Insert {
     shared: &[&[row::Column::Source, row::Column::EventType], &[row::Column::Time, row::Column::CreatedAt]],
+    only_if: "",
     suffix: "ON CONFLICT (source, source_id) DO NOTHING",
 };
 
@@ -290,9 +303,13 @@ fn insert_events(mut events: Vec<row::Model>, writes: &mut Writes) -> Result<(),
 }
 
 /// Gives those that fail as they come to be, of which is to be told once they are stored.
-fn insert_rows(rows: Vec<notification::Model>, writes: &mut Writes) -> Result<Vec<notification::Model>, Error> {
+fn insert_rows(
+    rows: Vec<notification::Model>,
+    new: &Insert<'_, notification::Entity>,
+    writes: &mut Writes,
+) -> Result<Vec<notification::Model>, Error> {
     let ended = rows.iter().filter(|row| row.state == State::Failed).cloned().collect();
-    writes.insert(&draft::NEW, draft::inserted(rows))?;
+    writes.insert(new, draft::inserted(rows))?;
     Ok(ended)
 }
 
@@ -305,15 +322,12 @@ async fn tell_ended(
     outbox::notifications(ctx, tx, ended.iter().map(|row| (row, row.state, row.reason)), now).await
 }
 
-async fn known<'a>(
-    tx: &DatabaseTransaction,
-    events: &[&'a Incoming],
-) -> Result<HashMap<(&'a str, &'a str), row::Model>, Error> {
+async fn known<'a>(ctx: &Context, events: &[&'a Incoming]) -> Result<HashMap<(&'a str, &'a str), row::Model>, Error> {
     let sources = padded(events.iter().map(|event| event.source.as_str()).collect::<BTreeSet<_>>());
     let rows = row::Entity::find()
         .filter(row::Column::Source.is_in(sources))
         .filter(row::Column::SourceId.is_in(padded(events.iter().map(|event| event.id.as_str()))))
-        .all(tx)
+        .all(ctx.db.read())
         .await?;
     let find = |event: &&'a Incoming| {
         let row = rows.iter().find(|row| (row.source.as_str(), row.source_id.as_str()) == key(event))?;
@@ -354,7 +368,8 @@ fn check_time(deliver_at: Option<Timestamp>, now: Timestamp) -> Option<FieldErro
     deliver_at.filter(|at| *at > latest).map(|_| FieldError::new("/deliver_at", "must be within the next 30 days"))
 }
 
-fn model(id: EventId, event: &Incoming, outcomes: &[Outcome], now: Timestamp) -> row::Model {
+/// The event's row, without its outcomes.
+fn model(id: EventId, event: &Incoming, now: Timestamp) -> row::Model {
     row::Model {
         id,
         source: event.source.clone(),
@@ -363,7 +378,7 @@ fn model(id: EventId, event: &Incoming, outcomes: &[Outcome], now: Timestamp) ->
         time: event.time.unwrap_or(now),
         data: event.data.clone(),
         body_hash: body_hash(event),
-        outcomes: serde_json::to_value(outcomes).unwrap_or_default(),
+        outcomes: Json::Null,
         created_at: now,
     }
 }

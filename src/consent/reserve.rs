@@ -11,7 +11,7 @@ use sea_orm::{
     ColumnTrait, ConnectionTrait, DatabaseTransaction, DbBackend, EntityTrait, QueryFilter, QueryResult, QuerySelect,
 };
 
-use super::{ENTRIES, Of, change_all, delivery_entry, lock, write};
+use super::{ENTRIES, Of, delivery_entry, lock};
 use crate::{
     database::{rows::Rows, writes::Writes},
     error::Error,
@@ -35,44 +35,64 @@ pub enum Granted {
     No,
 }
 
-/// Entries that the ledger still lacks.
+/// Credits that are set aside, as far as it is still to be written.
 #[derive(Default)]
-#[must_use = "the balances are changed already"]
-pub struct Entries(Vec<entry::ActiveModel>);
+#[must_use = "nothing is set aside before it is written"]
+pub struct Reservations {
+    /// How many credits each balance still has to lose: on SQLite, since PostgreSQL has taken them.
+    taken: BTreeMap<Of, i32>,
+    entries: Vec<entry::ActiveModel>,
+}
 
-impl Entries {
+/// Not every row is written when somebody else took a credit since it was seen.
+const TAKE_IF_THERE: &str = "UPDATE credit SET credits = credits - v_wanted, updated_at = $same FROM v
+    WHERE identity_id = v_identity_id AND template_id = v_template_id AND kind = 'one_time' AND credits >= v_wanted";
+
+impl Reservations {
     /// They are stored with what else the transaction writes.
-    pub fn write_with(self, writes: &mut Writes) -> Result<(), Error> {
-        Ok(writes.insert(&ENTRIES, self.0)?)
+    pub fn write_with(self, writes: &mut Writes, now: Timestamp) -> Result<(), Error> {
+        let mut rows = wanted_rows(now);
+        for ((identity_id, template_id), count) in self.taken {
+            rows.push([identity_id.into(), template_id.into(), count.into()]);
+        }
+        writes.change(rows, TAKE_IF_THERE)?;
+        Ok(writes.insert(&ENTRIES, self.entries)?)
     }
 }
 
 /// Sets a credit aside for each message, in order, as far as there are any: two messages never get
 /// the same one. The balances stay locked until the transaction ends.
 pub async fn reserve(tx: &DatabaseTransaction, wants: &[Want], now: Timestamp) -> Result<Vec<Granted>, Error> {
-    let (granted, entries) = set_aside(tx, wants, now).await?;
-    write(tx, entries.0).await?;
+    let (granted, reservations) = set_aside(tx, wants, now).await?;
+    let mut writes = Writes::of(tx);
+    reservations.write_with(&mut writes, now)?;
+    writes.exec(tx).await?;
     Ok(granted)
 }
 
-/// The same, leaving it to the caller to store the ledger's entries in this transaction.
+/// The same, leaving it to the caller to store the reservations. On PostgreSQL this must be in the same transaction; on
+/// SQLite not all of them are written when a credit is gone by then.
 pub async fn set_aside(
-    tx: &DatabaseTransaction,
+    db: &impl ConnectionTrait,
     wants: &[Want],
     now: Timestamp,
-) -> Result<(Vec<Granted>, Entries), Error> {
-    let balances = take(tx, wants, now).await?;
-    let free = free_templates(tx, wants, &balances).await?;
+) -> Result<(Vec<Granted>, Reservations), Error> {
+    let balances = take(db, wants, now).await?;
+    let free = free_templates(db, wants, &balances).await?;
     let mut left: HashMap<_, _> = balances.iter().map(|(of, balance)| (of, balance.credits)).collect();
     let mut granted = Vec::with_capacity(wants.len());
-    let mut entries = Vec::new();
+    let mut reservations = Reservations::default();
+    let is_sqlite = db.get_database_backend() == DbBackend::Sqlite;
     for want in wants {
         let of = (want.identity_id, want.template_id.clone());
         let grant = match (balances.get(&of).map(|balance| balance.kind), left.get_mut(&of)) {
             (Some(template::Kind::LongTerm), Some(1..)) => Granted::Standing,
             (Some(template::Kind::OneTime), Some(left @ 1..)) => {
                 *left -= 1;
-                entries.push(delivery_entry(want, Kind::Reserved, -1, now));
+                reservations.entries.push(delivery_entry(want, Kind::Reserved, -1, now));
+                if is_sqlite {
+                    *reservations.taken.entry(of).or_default() += 1;
+                }
                 Granted::Reserved
             }
             (None, _) if free.contains(&want.template_id) => Granted::Standing,
@@ -80,7 +100,7 @@ pub async fn set_aside(
         };
         granted.push(grant);
     }
-    Ok((granted, Entries(entries)))
+    Ok((granted, reservations))
 }
 
 /// What `take` does where there is more than one writer: locks the balances in one order, so that transactions wait
@@ -101,8 +121,8 @@ struct Balance {
     credits: i32,
 }
 
-/// Takes the credits that are wanted, as far as there are any; gives the balances as they were before.
-async fn take(tx: &DatabaseTransaction, wants: &[Want], now: Timestamp) -> Result<HashMap<Of, Balance>, Error> {
+/// The balances as they are. On PostgreSQL the credits that are wanted are taken from them, as far as there are any.
+async fn take(db: &impl ConnectionTrait, wants: &[Want], now: Timestamp) -> Result<HashMap<Of, Balance>, Error> {
     let mut wanted: BTreeMap<_, i32> = BTreeMap::new();
     for want in wants {
         *wanted.entry((want.identity_id, want.template_id.as_str())).or_default() += 1;
@@ -110,22 +130,16 @@ async fn take(tx: &DatabaseTransaction, wants: &[Want], now: Timestamp) -> Resul
     if wanted.is_empty() {
         return Ok(HashMap::new());
     }
-    if tx.get_database_backend() == DbBackend::Sqlite {
-        let balances = lock(tx, wanted.keys().copied()).await?;
-        let counted = balances.values().filter(|row| row.kind == template::Kind::OneTime && row.credits > 0);
-        let taken = counted.map(|row| {
-            let of = (row.identity_id, row.template_id.as_str());
-            (of.0, of.1, -std::cmp::Ord::min(row.credits, wanted[&of]))
-        });
-        change_all(tx, taken, now).await?;
+    if db.get_database_backend() == DbBackend::Sqlite {
         let balance = |row: credit::Model| Balance { kind: row.kind, credits: row.credits };
-        return Ok(balances.into_iter().map(|(of, row)| (of, balance(row))).collect());
+        let balances = lock(db, wanted.keys().copied()).await?.into_iter();
+        return Ok(balances.map(|(of, row)| (of, balance(row))).collect());
     }
-    let mut rows = Rows::of(&["v_identity_id", "v_template_id", "v_wanted"]).with(now);
+    let mut rows = wanted_rows(now);
     for ((identity_id, template_id), count) in wanted {
         rows.push([identity_id.into(), template_id.into(), count.into()]);
     }
-    let found = tx.query_all_raw(rows.statement(DbBackend::Postgres, TAKE)?).await?.into_iter();
+    let found = db.query_all_raw(rows.statement(DbBackend::Postgres, TAKE)?).await?.into_iter();
     let balance = |row: QueryResult| {
         let of = (row.try_get_by_index(0)?, row.try_get_by_index(1)?);
         Ok((of, Balance { kind: row.try_get_by_index(2)?, credits: row.try_get_by_index(3)? }))
@@ -133,9 +147,13 @@ async fn take(tx: &DatabaseTransaction, wants: &[Want], now: Timestamp) -> Resul
     found.map(balance).collect()
 }
 
+fn wanted_rows(now: Timestamp) -> Rows {
+    Rows::of(&["v_identity_id", "v_template_id", "v_wanted"]).with(now)
+}
+
 /// Those templates, of the wants without a balance, that need no consent: a service account's.
 async fn free_templates(
-    tx: &DatabaseTransaction,
+    db: &impl ConnectionTrait,
     wants: &[Want],
     balances: &HashMap<Of, Balance>,
 ) -> Result<HashSet<String>, Error> {
@@ -150,7 +168,7 @@ async fn free_templates(
         .filter(template::Column::TemplateId.is_in(ids))
         .filter(template::Column::Kind.eq(template::Kind::ServiceAccount))
         .into_tuple()
-        .all(tx)
+        .all(db)
         .await?;
     Ok(free.into_iter().collect())
 }

@@ -14,6 +14,8 @@ pub struct Insert<'a, E: EntityTrait> {
     /// Columns that often are the same in all rows, in sets that are bound once or for each row as a whole, so that
     /// there are few different statements.
     pub shared: &'a [&'a [E::Column]],
+    /// What must be so for a row, read as `v`, to be stored; always when empty.
+    pub only_if: &'a str,
     /// What follows the rows: nothing, or `ON CONFLICT …`.
     pub suffix: &'a str,
 }
@@ -61,6 +63,7 @@ impl<E: EntityTrait> Insert<'_, E> {
             let names: Vec<_> = names.map(|name| format!("\"{name}\"")).collect();
             names.join(", ")
         };
+        let full = own.iter().find(|(_, cells)| cells.iter().all(Value::is_some)).map(|(name, _)| *name);
         let into = quoted(&mut columns.iter().map(|(name, ..)| *name));
         let rows = quoted(&mut own.iter().map(|(name, _)| *name));
         writing.sql.push_str("WITH v (");
@@ -83,9 +86,17 @@ impl<E: EntityTrait> Insert<'_, E> {
             }
             writing.sql.push_str(if as_json { " AS json)" } else { "" });
         }
-        // Without a condition SQLite takes the ON of a conflict for that of a join.
-        writing.sql.push_str(" FROM v WHERE true ");
-        writing.sql.push_str(self.suffix);
+        // SQLite's rows of nothing are left out, and without a condition it takes the ON of a conflict for that of a
+        // join.
+        let condition = match full {
+            _ if writing.backend != DbBackend::Sqlite => "true".to_owned(),
+            Some(name) => format!("\"{name}\" IS NOT NULL"),
+            None => return Err(DbErr::Custom("no column that each row says, such as its key".into())),
+        };
+        let spaced = |before: &str, text: &str| if text.is_empty() { String::new() } else { format!("{before}{text}") };
+        for part in [" FROM v WHERE ", &condition, &spaced(" AND ", self.only_if), &spaced(" ", self.suffix)] {
+            writing.sql.push_str(part);
+        }
         Ok(())
     }
 }
@@ -125,6 +136,7 @@ mod tests {
 
     const EVENTS: Insert<event::Entity> = Insert {
         shared: &[&[event::Column::Source, event::Column::EventType], &[event::Column::CreatedAt]],
+        only_if: "",
         suffix: "ON CONFLICT DO NOTHING",
     };
 
@@ -152,7 +164,7 @@ mod tests {
     #[test]
     fn what_all_rows_share_is_bound_once() {
         let statement = written(DbBackend::Sqlite, [event("shop", "1"), event("shop", "2")]);
-        let expected = r#"WITH v ("id", "source_id", "time", "data", "body_hash", "outcomes") AS (VALUES (?, ?, ?, ?, ?, ?), (?, ?, ?, ?, ?, ?)) INSERT INTO "event" ("id", "source", "source_id", "event_type", "time", "data", "body_hash", "outcomes", "created_at") SELECT "id", ?, "source_id", ?, "time", "data", "body_hash", "outcomes", ? FROM v WHERE true ON CONFLICT DO NOTHING"#;
+        let expected = r#"WITH v ("id", "source_id", "time", "data", "body_hash", "outcomes") AS (VALUES (?, ?, ?, ?, ?, ?), (?, ?, ?, ?, ?, ?)) INSERT INTO "event" ("id", "source", "source_id", "event_type", "time", "data", "body_hash", "outcomes", "created_at") SELECT "id", ?, "source_id", ?, "time", "data", "body_hash", "outcomes", ? FROM v WHERE "id" IS NOT NULL ON CONFLICT DO NOTHING"#;
         assert_eq!(statement.sql, expected);
         assert_eq!(statement.values.expect("values").0.len(), 15);
     }

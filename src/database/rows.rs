@@ -1,7 +1,7 @@
 //! Several rows bound to one statement, in forms that PostgreSQL and SQLite both speak.
 //!
-//! A list of each length is a statement of its own, and on SQLite rows of each number, too, so both are brought to
-//! powers of two: then a handful of statements stays prepared.
+//! A list of each length is a statement of its own, so lists are brought to powers of two: then a handful of statements
+//! stays prepared.
 
 use sea_orm::{DbBackend, DbErr, Statement, Value};
 
@@ -39,21 +39,22 @@ impl Rows {
     }
 
     pub fn is_empty(&self) -> bool {
-        self.cells.iter().all(Vec::is_empty)
+        self.len() == 0
     }
 
-    /// The statement that reads the rows as `v`. On SQLite the last row is repeated up to a power of two, so the
-    /// statement must not mind a row that comes twice: an update, not an insert.
+    pub(super) fn len(&self) -> usize {
+        self.cells.first().map_or(0, Vec::len)
+    }
+
+    /// The statement that reads the rows as `v`. On SQLite rows of nothing but NULL may follow, so it must look for
+    /// something that equals the rows' values, as an update does.
     pub fn statement(self, backend: DbBackend, sql: &str) -> Result<Statement, DbErr> {
         let mut writing = Writing::new(backend);
         self.write(&mut writing, sql)?;
         Ok(writing.end())
     }
 
-    pub(super) fn write(mut self, writing: &mut Writing, sql: &str) -> Result<(), DbErr> {
-        if writing.backend == DbBackend::Sqlite {
-            self.cells = self.cells.into_iter().map(padded).collect();
-        }
+    pub(super) fn write(self, writing: &mut Writing, sql: &str) -> Result<(), DbErr> {
         writing.sql.push_str("WITH v(");
         writing.sql.push_str(&self.columns.join(", "));
         writing.sql.push_str(") AS (");
@@ -114,7 +115,7 @@ mod tests {
         let expected = "WITH v(a, b) AS (VALUES (?, ?), (?, ?), (?, ?), (?, ?)) SELECT a FROM v WHERE ? < ?";
         assert_eq!(statement.sql, expected);
         let values = statement.values.expect("values").0;
-        assert_eq!(values[4..6], values[6..8], "the last row comes twice");
+        assert_eq!(values[6..8], [Value::Bool(None), Value::Bool(None)], "a row of nothing");
     }
 
     #[test]

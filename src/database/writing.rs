@@ -1,7 +1,7 @@
 //! A statement while it is written, in forms that PostgreSQL and SQLite both speak.
 //!
 //! Rows come as a table: on PostgreSQL an array for each column, so that one statement serves any number of rows; on
-//! SQLite, which has no arrays, as `VALUES`.
+//! SQLite, which has no arrays, as `VALUES`, where rows of nothing but NULL may follow.
 //!
 //! ```text
 //! PostgreSQL  SELECT * FROM unnest($1, $2)
@@ -46,15 +46,17 @@ impl Writing {
         self.arrays_of(columns)
     }
 
+    /// Rows of each number are a statement of their own, so rows of nothing bring them to a power of two: then a
+    /// handful of statements stays prepared.
     fn values_of(&mut self, columns: Vec<Column<'_>>) {
+        let rows = columns.first().map_or(0, |(_, cells)| cells.len());
         let mut columns: Vec<_> = columns.into_iter().map(|(_, cells)| cells.into_iter()).collect();
-        let rows = columns.first().map_or(0, ExactSizeIterator::len);
         self.sql.push_str("VALUES ");
-        for row in 0..rows {
+        for row in 0..rows.next_power_of_two() {
             self.sql.push_str(if row == 0 { "(" } else { "), (" });
             for (index, cells) in columns.iter_mut().enumerate() {
                 self.sql.push_str(if index == 0 { "" } else { ", " });
-                cells.next().into_iter().for_each(|cell| self.bind(cell));
+                self.bind(cells.next().unwrap_or(Value::Bool(None)));
             }
         }
         self.sql.push(')');

@@ -7,12 +7,12 @@ use entity::{
     notification::{self, Credit, Reason, State},
     rule::NoCredit,
 };
-use sea_orm::DatabaseTransaction;
+use sea_orm::ConnectionTrait;
 use uuid::Uuid;
 
 use super::{Incoming, Outcome, apply::Applied};
 use crate::{
-    consent::{self, Entries, Granted, Want},
+    consent::{self, Granted, Reservations, Want},
     context::Context,
     error::Error,
     notification::{
@@ -41,10 +41,17 @@ impl Plan {
     }
 }
 
-/// What is to be stored for events, in their order, and in the ledger.
+/// What is to be stored for events, in their order, with the credits that are set aside.
 pub(super) struct Proposed {
     pub plans: Vec<Plan>,
-    pub entries: Entries,
+    pub reservations: Reservations,
+}
+
+impl Proposed {
+    /// Whether a message waits for a credit: if one is told before that is stored, the message would miss it.
+    pub fn waits(&self) -> bool {
+        self.plans.iter().flat_map(|plan| &plan.notifications).any(|row| row.state == State::Waiting)
+    }
 }
 
 /// What events that are accepted together lead to.
@@ -85,11 +92,11 @@ impl<'a> Candidate<'a> {
     }
 }
 
-/// Makes the messages and sets their credits aside; nothing else is stored. Queries and reservations are made for all
-/// events together.
+/// Makes the messages and sets their credits aside as `consent::set_aside` does; nothing else is stored. Queries and
+/// reservations are made for all events together.
 pub(super) async fn propose(
     ctx: &Context,
-    tx: &DatabaseTransaction,
+    db: &impl ConnectionTrait,
     applied: &[Applied<'_>],
     events: &[(EventId, &Incoming)],
     now: Timestamp,
@@ -102,7 +109,7 @@ pub(super) async fn propose(
     let wanted = candidates
         .iter()
         .filter_map(|candidate| Some((candidate.recipient.as_ref().ok()?, candidate.applied.policy.app_id.as_str())));
-    let people = recipient::resolve(tx, wanted).await?;
+    let people = recipient::resolve(db, wanted).await?;
 
     let mut plans: Vec<Plan> = events.iter().map(|_| Plan::default()).collect();
     let mut seen = HashMap::new();
@@ -135,8 +142,8 @@ pub(super) async fn propose(
         plan.tell(candidate.from, outcome(candidate, &row));
         plan.notifications.push(row);
     }
-    let entries = reserve(tx, &mut plans, wants, now).await?;
-    Ok(Proposed { plans, entries })
+    let reservations = reserve(db, &mut plans, wants, now).await?;
+    Ok(Proposed { plans, reservations })
 }
 
 /// Claims what can be sent at once for this node; the rest queues.
@@ -232,14 +239,14 @@ fn row(
 
 /// Gives each message its credit, or parks or fails it as its rule says.
 async fn reserve(
-    tx: &DatabaseTransaction,
+    db: &impl ConnectionTrait,
     plans: &mut [Plan],
     wants: Vec<(usize, usize, Want)>,
     now: Timestamp,
-) -> Result<Entries, Error> {
+) -> Result<Reservations, Error> {
     let (places, wants): (Vec<_>, Vec<_>) =
         wants.into_iter().map(|(event, index, want)| ((event, index), want)).unzip();
-    let (granted, entries) = consent::set_aside(tx, &wants, now).await?;
+    let (granted, reservations) = consent::set_aside(db, &wants, now).await?;
     for ((event, index), granted) in places.into_iter().zip(granted) {
         let plan = &mut plans[event];
         let row = &mut plan.notifications[index];
@@ -257,7 +264,7 @@ async fn reserve(
             outcome.reason = row.reason;
         }
     }
-    Ok(entries)
+    Ok(reservations)
 }
 
 fn fail(row: &mut notification::Model, reason: Reason, detail: Option<String>, now: Timestamp) {

@@ -49,6 +49,7 @@ const SESSIONS: Insert<session::Entity> = Insert {
         use session::Column as C;
         &[&[C::AppId], &[C::Generation, C::RotatedAt, C::CreatedAt, C::ExpiresAt]]
     },
+    only_if: "",
     suffix: "",
 };
 

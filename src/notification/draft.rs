@@ -88,7 +88,15 @@ pub const NEW: Insert<notification::Entity> = Insert {
             ],
         ]
     },
+    only_if: "",
     suffix: "",
+};
+
+/// The same, where the people were read without a lock: of one who was erased meanwhile, or has become one with
+/// another user, nothing is stored.
+pub const NEW_OF_WHO_IS_THERE: Insert<notification::Entity> = Insert {
+    only_if: "EXISTS (SELECT 1 FROM identity WHERE identity.id = v.identity_id AND identity.user_id = v.user_id)",
+    ..NEW
 };
 
 /// Rows as they are inserted. What no new row has is left out: each bound value costs both sides.

@@ -3,16 +3,19 @@
 
 use std::time::Duration;
 
-use entity::{NotificationId, credit, notification};
+use entity::{NotificationId, consent::Source, credit, notification};
 use magpie::{
+    consent,
     notification::{act, sweep},
+    user::erase,
     worker,
 };
 use reqwest::{Method, RequestBuilder};
 use rstest::rstest;
 use sea_orm::{
     ColumnTrait, ConnectionTrait, DatabaseTransaction, DbBackend, EntityTrait, QueryFilter, QuerySelect, Statement,
-    TransactionTrait, sea_query::LockType,
+    TransactionTrait,
+    sea_query::{Expr, LockType},
 };
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
@@ -208,5 +211,77 @@ async fn what_is_ended_for_another_transaction_is_done_again() {
     assert_eq!(deadlocks(&world).await, 1);
     assert_eq!(world.credits(&ann).await, 1);
     assert_ledger_adds_up(&world).await;
+    world.finish().await;
+}
+
+/// What an event is answered that is told while somebody else's transaction is under way.
+async fn told_during(world: &World, theirs: DatabaseTransaction, to: &Phone) -> Value {
+    let event = crate::harness::shipped("meanwhile", format!("openid:{APP}/{}", to.openid));
+    let request = world.http.post(format!("{}/v1/events", world.base)).bearer_auth(&world.key).json(&event);
+    let answer = tokio::spawn(request.send());
+    a_moment().await;
+    assert!(!answer.is_finished(), "it waits");
+    theirs.commit().await.expect("a commit");
+    let answer = answer.await.expect("no panic").expect("an answer");
+    assert_eq!(answer.status(), 202);
+    let body: Value = answer.json().await.expect("JSON");
+    body["notifications"][0].clone()
+}
+
+#[rstest]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_credit_that_is_gone_when_an_event_has_its_turn_is_not_spent(
+    #[values(Kind::Sqlite, Kind::Postgres)] kind: Kind,
+) {
+    let Some(world) = World::new(kind).await else { return };
+    world.rule(json!({})).await;
+    let ann = world.ready("ann", 1).await;
+    let theirs = world.ctx.db.begin().await.expect("a transaction");
+    let balance = credit::Entity::find().one(&theirs).await.expect("a query").expect("a balance");
+    let (proof, now) = ((Source::Answer, None), world.ctx.clock.now());
+    consent::zero(&theirs, balance.identity_id, &balance.template_id, proof, now).await.expect("zeroed");
+    let told = told_during(&world, theirs, &ann).await;
+    assert_eq!((&told["state"], &told["reason"]), (&json!("failed"), &json!("no_credit")), "{told}");
+    assert_eq!(world.credits(&ann).await, 0);
+    assert_ledger_adds_up(&world).await;
+    world.finish().await;
+}
+
+#[rstest]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_would_wait_takes_the_credit_that_is_told_meanwhile(
+    #[values(Kind::Sqlite, Kind::Postgres)] kind: Kind,
+) {
+    let Some(world) = World::new(kind).await else { return };
+    world.rule(json!({ "no_credit": "wait" })).await;
+    let ann = world.ready("ann", 1).await;
+    let first = world.told("first", &ann).await;
+    world.until(&first, "delivered").await;
+    let theirs = world.ctx.db.begin().await.expect("a transaction");
+    let one_more = credit::Entity::update_many().col_expr(credit::Column::Credits, Expr::value(1));
+    one_more.exec(&theirs).await.expect("a credit");
+    let told = told_during(&world, theirs, &ann).await;
+    assert_eq!(told["state"], "pending", "{told}");
+    assert_eq!(world.credits(&ann).await, 0);
+    world.drain().await;
+    world.finish().await;
+}
+
+#[rstest]
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_stored_of_who_is_erased_when_an_event_has_its_turn(
+    #[values(Kind::Sqlite, Kind::Postgres)] kind: Kind,
+    #[values(0, 1)] credits: usize,
+) {
+    let Some(world) = World::new(kind).await else { return };
+    world.rule(json!({})).await;
+    let ann = world.ready("ann", credits).await;
+    let theirs = world.ctx.db.begin().await.expect("a transaction");
+    let (of, now) = ((APP, &*ann.openid), world.ctx.clock.now());
+    erase::in_app(&world.ctx, &theirs, of, "operator", now).await.expect("erased");
+    let told = told_during(&world, theirs, &ann).await;
+    assert_eq!((&told["state"], &told["reason"]), (&json!("failed"), &json!("unknown_recipient")), "{told}");
+    let stored = notification::Entity::find().all(world.ctx.db.read()).await.expect("a query");
+    assert!(stored.is_empty(), "{stored:?}");
     world.finish().await;
 }

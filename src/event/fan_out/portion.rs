@@ -23,6 +23,7 @@ use crate::{
     database::{rows::padded, writes::Writes},
     error::{Code, Error},
     event::{Incoming, apply::Applied, insert_rows, plan, tell_ended},
+    notification::draft,
     recipient::{self, Recipient},
     rule::compiled::Message,
 };
@@ -147,8 +148,8 @@ async fn notify(
     let plan = proposed.plans.pop().unwrap_or_default();
     let unreached = plan.outcomes.iter().filter(|outcome| outcome.id.is_none()).count();
     let mut writes = Writes::of(tx);
-    proposed.entries.write_with(&mut writes)?;
-    let ended = insert_rows(plan.notifications, &mut writes)?;
+    proposed.reservations.write_with(&mut writes, now)?;
+    let ended = insert_rows(plan.notifications, &draft::NEW, &mut writes)?;
     writes.exec(tx).await?;
     tell_ended(ctx, tx, &ended, now).await?;
     Ok(i32::try_from(unreached).unwrap_or(i32::MAX))
