@@ -47,7 +47,7 @@ pub struct Config {
     pub trusted_proxies: Vec<IpNet>,
     /// May hold a password, so it is never printed.
     pub database_url: SecretString,
-    pub database_connections: u32,
+    pub database_connections: Option<u32>,
     #[serde(default)]
     master_key: Option<SecretString>,
     #[serde(default)]
@@ -196,6 +196,11 @@ impl Config {
             (None, None) => MasterKeys::parse(&SecretString::default()),
         };
         keys.map_err(|error| refused("master_key", &error.to_string()))
+    }
+
+    /// Connections to PostgreSQL, or readers of SQLite.
+    pub fn connections(&self) -> u32 {
+        self.database_connections.unwrap_or(if self.is_sqlite() { 4 } else { 16 })
     }
 
     /// Whether the database is the embedded one.

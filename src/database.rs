@@ -45,7 +45,7 @@ impl Database {
         // A deferred transaction that turns into a write fails whatever busy_timeout says, so writers
         // queue for the one connection instead.
         let write = sea_orm::Database::connect(sqlite(config, 1, false)).await?;
-        let read = sea_orm::Database::connect(sqlite(config, config.database_connections, true)).await?;
+        let read = sea_orm::Database::connect(sqlite(config, config.connections(), true)).await?;
         Ok(Self { write, read })
     }
 
@@ -112,7 +112,7 @@ fn pool(config: &Config, connections: u32) -> ConnectOptions {
 const POSTGRES_PLANS: [(&str, &str); 2] = [("enable_seqscan", "off"), ("jit", "off")];
 
 fn postgres(config: &Config) -> ConnectOptions {
-    let mut options = pool(config, config.database_connections);
+    let mut options = pool(config, config.connections());
     options.map_sqlx_postgres_opts(|postgres| postgres.options(POSTGRES_PLANS));
     options
 }

@@ -39,7 +39,7 @@ fn addresses(config: &Config) -> Result<(), ConfigError> {
         return Err(refused("database_url", why));
     }
     // Bringing the schema up to date holds one connection for taking turns and works on another.
-    if config.database_connections < 2 {
+    if config.connections() < 2 {
         return Err(refused("database_connections", "must be at least 2"));
     }
     let fallback_url = config.wechat.fallback_url().unwrap_or(&config.wechat.base_url);
