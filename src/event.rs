@@ -327,7 +327,7 @@ async fn known<'a>(ctx: &Context, events: &[&'a Incoming]) -> Result<HashMap<(&'
     let rows = row::Entity::find()
         .filter(row::Column::Source.is_in(sources))
         .filter(row::Column::SourceId.is_in(padded(events.iter().map(|event| event.id.as_str()))))
-        .all(ctx.db.read())
+        .all(ctx.db.write())
         .await?;
     let find = |event: &&'a Incoming| {
         let row = rows.iter().find(|row| (row.source.as_str(), row.source_id.as_str()) == key(event))?;
