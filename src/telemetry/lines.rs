@@ -6,7 +6,8 @@
 //! ```
 //!
 //! Lines wait for room while standard error takes none, and are written to the last when the process ends, unless it
-//! is killed.
+//! is killed. (tracing-appender wakes its thread for each line that meets an empty queue, and waits a second at most for
+//! the last ones.)
 
 use std::{
     io::{self, Write},
