@@ -47,7 +47,8 @@ pub struct Config {
     pub trusted_proxies: Vec<IpNet>,
     /// May hold a password, so it is never printed.
     pub database_url: SecretString,
-    pub database_connections: Option<u32>,
+    #[serde(default)]
+    database_connections: Option<u32>,
     #[serde(default)]
     master_key: Option<SecretString>,
     #[serde(default)]

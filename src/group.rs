@@ -204,4 +204,28 @@ mod tests {
         assert!(results[13].is_err());
         assert_eq!(all(&group, &sizes, 2).await.iter().filter(|result| result.is_ok()).count(), 2);
     }
+
+    #[tokio::test]
+    async fn another_write_begins_beside_one_when_enough_wait_for_it() {
+        let group: Arc<Group<u32, u32>> = Arc::default();
+        let limits = Limits { most: 8, at_once: 2, worth_another: 3, gather: Duration::ZERO };
+        let (begun, mut sizes) = tokio::sync::mpsc::unbounded_channel();
+        let join = || {
+            let (group, begun) = (group.clone(), begun.clone());
+            // No write ever ends.
+            let write = move |items: Vec<Arc<u32>>| {
+                let _ = begun.send(items.len());
+                std::future::pending()
+            };
+            tokio::spawn(async move { group.join(1, limits, write).await });
+        };
+        join();
+        assert_eq!(sizes.recv().await, Some(1));
+        join();
+        join();
+        let second = tokio::time::timeout(Duration::from_millis(50), sizes.recv()).await;
+        assert!(second.is_err(), "two are not worth it: {second:?}");
+        join();
+        assert_eq!(sizes.recv().await, Some(3));
+    }
 }

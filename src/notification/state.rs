@@ -63,7 +63,6 @@ pub enum Came {
 }
 
 impl Came {
-    /// WeChat's no, if it said no.
     /// The id that WeChat gave the message, if it took it and gave one.
     pub fn message_id(&self) -> Option<&String> {
         match self {
@@ -72,6 +71,7 @@ impl Came {
         }
     }
 
+    /// WeChat's no, if it said no.
     pub fn refusal(&self) -> Option<&Refusal> {
         match self {
             Self::Refused { refusal, .. } | Self::Limited { refusal, .. } => Some(refusal),

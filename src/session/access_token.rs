@@ -58,6 +58,7 @@ pub(super) async fn sign(ctx: &Context, session: &row::Model) -> Result<String, 
         app: session.app_id.clone(),
     };
     let header = Header { kid: Some(key.kid.clone()), typ: Some(TYPE.into()), ..Header::new(Algorithm::ES256) };
+    // jsonwebtoken would read and check the key for each token.
     let said = format!("{}.{}", part(&header)?, part(&claims)?);
     let signature = base64_url(&key.sign(&said)?);
     Ok(format!("{said}.{signature}"))
