@@ -141,18 +141,18 @@ fn renew_session_keys(
     let mut newest: HashMap<IdentityId, &NewLogin> = HashMap::new();
     for login in logins {
         let Some(identity) = known.get(&who(login)) else { continue };
-        if identity.session_key_at.is_none_or(|at| at <= login.began_at) {
-            let kept = newest.entry(identity.id).or_insert(login);
-            if kept.began_at <= login.began_at {
-                *kept = login;
-            }
+        let kept = newest.entry(identity.id).or_insert(login);
+        if kept.began_at <= login.began_at {
+            *kept = login;
         }
     }
     let mut rows = Rows::of(&["v_id", "v_key", "v_at"]);
     for (id, login) in newest {
         rows.push([id.into(), seal_session_key(ctx, id, login).into(), login.began_at.into()]);
     }
-    let sql = "UPDATE identity SET session_key = v_key, session_key_at = v_at FROM v WHERE id = v_id";
+    // Of the same person there may be another login, which was stored by itself just before.
+    let sql = "UPDATE identity SET session_key = v_key, session_key_at = v_at FROM v \
+               WHERE id = v_id AND (session_key_at IS NULL OR session_key_at <= v_at)";
     Ok(writes.change(rows, sql)?)
 }
 
