@@ -6,7 +6,7 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use entity::identity;
 use reqwest::Method;
 use rstest::rstest;
-use sea_orm::EntityTrait;
+use sea_orm::{ActiveModelTrait, ActiveValue::Set, EntityTrait, IntoActiveModel};
 use serde_json::{Value, json};
 
 use crate::harness::{APP, Kind, World, openid};
@@ -87,6 +87,14 @@ async fn the_session_key_is_sealed_and_a_late_login_does_not_bring_back_an_older
     let after = identity::Entity::find().one(world.ctx.db.read()).await.expect("a row").expect("an identity");
     assert_ne!(after.session_key, before.session_key);
     assert!(after.session_key_at > before.session_key_at);
+
+    // One that began earlier, and took so long that a later one was there first, does not.
+    let mut later = after.clone().into_active_model();
+    later.session_key_at = Set(after.session_key_at.map(|at| at + Duration::from_secs(5)));
+    let later = later.update(world.ctx.db.write()).await.expect("the row");
+    world.phone("ann").await;
+    let kept = identity::Entity::find().one(world.ctx.db.read()).await.expect("a row").expect("an identity");
+    assert_eq!((kept.session_key, kept.session_key_at), (later.session_key, later.session_key_at));
     world.finish().await;
 }
 
