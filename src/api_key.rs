@@ -226,14 +226,14 @@ fn check_scopes(scopes: &[String]) -> Result<(), Error> {
 }
 
 /// Every key by its hash.
-pub type Keys = HashMap<Vec<u8>, row::Model>;
+pub type Keys = HashMap<Vec<u8>, Arc<row::Model>>;
 
 /// When this node last wrote down that a key was used.
 #[derive(Default)]
 struct Used(Mutex<HashMap<ApiKeyId, Timestamp>>);
 
 /// The key's row, if it is known, not expired and not revoked on any node.
-pub async fn authenticate(ctx: &Context, key: &str) -> Result<row::Model, Error> {
+pub async fn authenticate(ctx: &Context, key: &str) -> Result<Arc<row::Model>, Error> {
     let keys = known(ctx).await?;
     let found = keys.get(sha256(key.as_bytes()).as_slice());
     let found = found.filter(|row| is_live(row, ctx.clock.now())).ok_or(Error::new(Code::InvalidApiKey))?;
@@ -265,7 +265,8 @@ pub async fn note_use(ctx: &Context, found: &row::Model) -> Result<(), Error> {
 }
 
 async fn all(ctx: &Context) -> Result<Keys, Error> {
-    Ok(row::Entity::find().all(ctx.db.read()).await?.into_iter().map(|row| (row.hash.clone(), row)).collect())
+    let rows = row::Entity::find().all(ctx.db.read()).await?;
+    Ok(rows.into_iter().map(|row| (row.hash.clone(), Arc::new(row))).collect())
 }
 
 fn was_not_used_lately(ctx: &Context, key: &row::Model, now: Timestamp) -> bool {

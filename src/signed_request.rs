@@ -8,7 +8,7 @@
 //!
 //! What is kept lies in the database, so a repeat may come to another node.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use entity::{ApiKeyId, Timestamp, api_key, signed_request as row};
@@ -50,7 +50,7 @@ pub struct Given<'a> {
 }
 
 /// The key whose secret signed it.
-pub async fn verify(ctx: &Context, given: &Given<'_>) -> Result<api_key::Model, Error> {
+pub async fn verify(ctx: &Context, given: &Given<'_>) -> Result<Arc<api_key::Model>, Error> {
     let refused = |detail: &str| Error::new(Code::InvalidSignature).detail(detail);
     if given.id.is_empty() || given.id.len() > LONGEST_ID || !given.id.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err(refused("webhook-id is missing or not 1 to 255 visible ASCII characters."));

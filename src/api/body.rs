@@ -2,7 +2,7 @@
 //!
 //! poem-openapi describes the type; serde reads it, because only serde says which field is at fault.
 
-use poem::{FromRequest, Request, RequestBody, Result};
+use poem::{FromRequest, IntoResponse, Request, RequestBody, Response, Result};
 use poem_openapi::{
     ApiExtractor, ApiExtractorType, ExtractParamOptions,
     error::ContentTypeError,
@@ -10,7 +10,7 @@ use poem_openapi::{
     registry::{MetaMediaType, MetaRequest, MetaSchemaRef, Registry},
     types::Type,
 };
-use serde::de::DeserializeOwned;
+use serde::{Serialize, de::DeserializeOwned};
 
 use super::problem::Failure;
 use crate::error::{Code, Error, FieldError};
@@ -67,6 +67,30 @@ impl<'a, T: Type + DeserializeOwned> ApiExtractor<'a> for Body<T> {
             Some(kind) if Self::check_content_type(kind) => <Self as ParsePayload>::from_request(request, body).await,
             Some(kind) => Err(ContentTypeError::NotSupported { content_type: kind.to_owned() }.into()),
             None => Err(ContentTypeError::ExpectContentType.into()),
+        }
+    }
+}
+
+/// An answer in JSON, written straight from what it is made of. (poem-openapi's `Json` makes a tree of values first.)
+pub struct Written<T>(pub T);
+
+impl<T: Type> Payload for Written<T> {
+    const CONTENT_TYPE: &'static str = Json::<T>::CONTENT_TYPE;
+
+    fn schema_ref() -> MetaSchemaRef {
+        T::schema_ref()
+    }
+
+    fn register(registry: &mut Registry) {
+        T::register(registry);
+    }
+}
+
+impl<T: Serialize + Send> IntoResponse for Written<T> {
+    fn into_response(self) -> Response {
+        match serde_json::to_vec(&self.0) {
+            Ok(body) => Response::builder().content_type("application/json; charset=utf-8").body(body),
+            Err(error) => Failure::from(Error::new(Code::Internal).because(error)).into_response(),
         }
     }
 }

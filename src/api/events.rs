@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use super::{
     Tag,
+    body::Written,
     object::State,
     page,
     principal::{Key, Sender},
@@ -37,7 +38,7 @@ pub struct EventsApi;
 enum EventResponse {
     /// Stored; the messages are on their way. Of several events each has its own answer.
     #[oai(status = 202)]
-    Accepted(Json<EventsAnswer>),
+    Accepted(Written<EventsAnswer>),
 }
 
 /// A stored event and how far it is.
@@ -94,7 +95,7 @@ impl EventsApi {
                 EventsAnswer::Several(several(Box::pin(event::accept_readable(ctx, events)).await))
             }
         };
-        Ok(EventResponse::Accepted(Json(answer)))
+        Ok(EventResponse::Accepted(Written(answer)))
     }
 
     /// What would happen if this were told now

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use entity::{consent, notification as rows, rule as rule_rows, template};
 use poem_openapi::{Enum, Object};
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::{request, time::Time};
 use crate::notification::sentence;
@@ -14,7 +14,7 @@ use crate::notification::sentence;
 macro_rules! words {
     ($(#[$doc:meta])* $name:ident = $row:ty { $($(#[$of:meta])* $variant:ident),* $(,)? }) => {
         $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Enum, Deserialize)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Enum, Deserialize, Serialize)]
         #[serde(rename_all = "snake_case")]
         #[oai(rename_all = "snake_case")]
         pub enum $name { $($(#[$of])* $variant),* }

@@ -1,5 +1,7 @@
 //! Who asks: a signed-in user, or a business system with its API key.
 
+use std::sync::Arc;
+
 use entity::{api_key, session as session_row};
 use poem::Request;
 use poem_openapi::{
@@ -23,7 +25,7 @@ pub struct User(pub session_row::Model);
 /// An API key (`mk_…`), made with `magpie key create` or `POST /v1/keys`.
 #[derive(SecurityScheme)]
 #[oai(rename = "api_key", ty = "bearer", bearer_format = "mk_…", checker = "key")]
-pub struct Key(pub api_key::Model);
+pub struct Key(pub Arc<api_key::Model>);
 
 /// A request signed as Standard Webhooks do, with `webhook-id`, `webhook-timestamp` (within 5 minutes) and
 /// `webhook-signature` (`v1,…`, several separated by blanks), under the key's signing secret (`whsec_…`).
@@ -37,7 +39,7 @@ pub struct Key(pub api_key::Model);
     key_name = "webhook-signature",
     checker = "signature"
 )]
-pub struct Signed(pub api_key::Model);
+pub struct Signed(pub Arc<api_key::Model>);
 
 /// A business system: with its key, or with a signed request.
 #[derive(SecurityScheme)]
@@ -110,14 +112,14 @@ async fn user(request: &Request, bearer: Bearer) -> poem::Result<session_row::Mo
     Ok(session)
 }
 
-async fn key(request: &Request, bearer: Bearer) -> poem::Result<api_key::Model> {
+async fn key(request: &Request, bearer: Bearer) -> poem::Result<Arc<api_key::Model>> {
     let key = keys::authenticate(context(request)?, &bearer.token).await.map_err(Failure::from)?;
     request::signed_in(&key.prefix);
     Ok(key)
 }
 
 /// The signature was verified on the way in, where the whole body is at hand.
-async fn signature(request: &Request, _signature: ApiKey) -> poem::Result<api_key::Model> {
+async fn signature(request: &Request, _signature: ApiKey) -> poem::Result<Arc<api_key::Model>> {
     match request.extensions().get::<signed::Verified>() {
         Some(signed::Verified(key)) => Ok(key.clone()),
         None => Err(Failure::from(Error::new(Code::MissingCredentials)).into()),

@@ -1,11 +1,16 @@
 //! What every request goes through: an id, its bounds, the one shape of errors, one log line.
 
-use std::{cell::RefCell, sync::Arc};
+use std::{
+    cell::RefCell,
+    collections::BTreeMap,
+    sync::{Arc, PoisonError, RwLock},
+};
 
+use metrics::Histogram;
 use poem::{
     Endpoint, Error as PoemError, IntoResponse, Request, Response, Result,
     error::{MethodNotAllowedError, NotFoundError, ReadBodyError},
-    http::{HeaderMap, HeaderValue, StatusCode, header},
+    http::{HeaderMap, HeaderValue, Method, StatusCode, header},
 };
 use poem_openapi::error::{
     AuthorizationError, ContentTypeError, ParseParamError, ParsePathError, ParseRequestPayloadError,
@@ -21,6 +26,8 @@ use crate::{
 };
 
 const REQUEST_ID: &str = "X-Request-Id";
+static METHODS: [Method; 7] =
+    [Method::DELETE, Method::GET, Method::HEAD, Method::OPTIONS, Method::PATCH, Method::POST, Method::PUT];
 
 /// What is known of the request that is being answered.
 struct Facts {
@@ -122,12 +129,7 @@ async fn answer<E: Endpoint>(next: Arc<E>, request: Request, ctx: Option<Context
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     }
     let status = response.status().as_u16();
-    metrics::histogram!(
-        "http_server_request_duration_seconds",
-        "http_request_method" => method.to_string(),
-        "http_response_status_code" => status.to_string()
-    )
-    .record(stopwatch.elapsed());
+    durations(&method, status).record(stopwatch.elapsed());
     tracing::info!(
         request.id = id(),
         http.request.method = %method,
@@ -138,6 +140,23 @@ async fn answer<E: Endpoint>(next: Arc<E>, request: Request, ctx: Option<Context
         "request"
     );
     Ok(response)
+}
+
+/// Where the duration of such a request is entered; looked up by its names once.
+fn durations(method: &Method, status: u16) -> Histogram {
+    static KNOWN: RwLock<BTreeMap<(&str, u16), Histogram>> = RwLock::new(BTreeMap::new());
+    // Whoever asks may make up methods, and each would be kept for ever.
+    let method = METHODS.iter().find(|known| method == *known).map_or("_OTHER", Method::as_str);
+    if let Some(known) = KNOWN.read().unwrap_or_else(PoisonError::into_inner).get(&(method, status)) {
+        return known.clone();
+    }
+    let made = metrics::histogram!(
+        "http_server_request_duration_seconds",
+        "http_request_method" => method,
+        "http_response_status_code" => status.to_string()
+    );
+    let mut known = KNOWN.write().unwrap_or_else(PoisonError::into_inner);
+    known.entry((method, status)).or_insert(made).clone()
 }
 
 /// `RateLimit` and `RateLimit-Policy` (draft-ietf-httpapi-ratelimit-headers).

@@ -1,5 +1,7 @@
 //! Signed requests on their way in: verified over the whole body, answered as the first time.
 
+use std::sync::Arc;
+
 use poem::{
     Endpoint, IntoResponse, Request, Response, Result,
     http::{HeaderMap, Method, StatusCode, header},
@@ -17,7 +19,7 @@ const SIGNED: [&str; 1] = ["/v1/events"];
 
 /// The key that signed the request.
 #[derive(Clone)]
-pub struct Verified(pub entity::api_key::Model);
+pub struct Verified(pub Arc<entity::api_key::Model>);
 
 /// Lets a request pass; a signed one only when it is genuine and was not answered before.
 pub async fn pass<E: Endpoint>(ctx: &Context, next: &E, request: Request) -> Result<Response> {

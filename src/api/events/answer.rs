@@ -1,7 +1,8 @@
 //! What is answered to events.
 
 use entity::fan_out as fan_out_rows;
-use poem_openapi::{Enum, Object, Union};
+use poem_openapi::{Enum, Object, Union, types::ToJSON};
+use serde::{Serialize, Serializer};
 
 use crate::{
     api::{
@@ -16,7 +17,8 @@ use crate::{
 
 use super::format::at_place;
 
-#[derive(Clone, Copy, Enum)]
+#[derive(Clone, Copy, Enum, Serialize)]
+#[serde(rename_all = "snake_case")]
 #[oai(rename_all = "snake_case")]
 pub enum EventStatus {
     Accepted,
@@ -25,7 +27,8 @@ pub enum EventStatus {
 }
 
 /// Where the notifying of many recipients stands.
-#[derive(Clone, Copy, Enum)]
+#[derive(Clone, Copy, Enum, Serialize)]
+#[serde(rename_all = "snake_case")]
 #[oai(rename_all = "snake_case")]
 enum FanOutState {
     Running,
@@ -37,7 +40,7 @@ enum FanOutState {
 }
 
 /// How far the event is with its many recipients.
-#[derive(Clone, Copy, Object)]
+#[derive(Clone, Copy, Object, Serialize)]
 pub struct FanOut {
     /// Recipients dealt with.
     done: i32,
@@ -61,7 +64,7 @@ impl From<fan_out::Progress> for FanOut {
 }
 
 /// What became of an event.
-#[derive(Object)]
+#[derive(Object, Serialize)]
 #[oai(skip_serializing_if_is_none)]
 pub struct EventAnswer {
     pub event_id: String,
@@ -69,24 +72,31 @@ pub struct EventAnswer {
     /// One outcome for each rule and recipient. Empty when no rule is for this type of event.
     pub notifications: Vec<EventOutcome>,
     /// More than 100 recipients, or an audience, are notified one portion after the other.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub fan_out: Option<FanOut>,
 }
 
 /// What became of an event for one rule and recipient.
-#[derive(Object)]
+#[derive(Object, Serialize)]
 #[oai(skip_serializing_if_is_none)]
 pub struct EventOutcome {
     /// Look it up at `GET /v1/notifications/{id}`; missing when there is nobody to send to.
+    #[serde(skip_serializing_if = "Option::is_none")]
     id: Option<String>,
     /// Missing for a direct notification.
+    #[serde(skip_serializing_if = "Option::is_none")]
     rule_id: Option<String>,
     /// The reference as it was given.
     recipient: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
     user_id: Option<String>,
     state: State,
+    #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<Reason>,
     /// The reason in words.
+    #[serde(skip_serializing_if = "Option::is_none")]
     reason_text: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     detail: Option<String>,
 }
 
@@ -123,6 +133,15 @@ pub struct SeveralAnswers {
 pub enum EventsAnswer {
     One(EventAnswer),
     Several(SeveralAnswers),
+}
+
+impl Serialize for EventsAnswer {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::One(answer) => answer.serialize(serializer),
+            Self::Several(answers) => answers.to_json().serialize(serializer),
+        }
+    }
 }
 
 pub fn one(accepted: Accepted) -> EventAnswer {
