@@ -41,6 +41,7 @@ use uuid::Uuid;
 
 use crate::{
     database::{
+        Lock,
         insert::Insert,
         rows::{Rows, padded},
         writes::Writes,
@@ -169,10 +170,17 @@ type Of = (IdentityId, String);
 type Balances = HashMap<Of, credit::Model>;
 
 /// Locks the balances in one order, so that transactions wait for each other instead of deadlocking.
-/// SQLite has one writer and needs no lock.
 async fn lock<'a>(
     db: &impl ConnectionTrait,
     of: impl Iterator<Item = (IdentityId, &'a str)>,
+) -> Result<Balances, Error> {
+    balances_of(db, of, Lock::Held).await
+}
+
+async fn balances_of<'a>(
+    db: &impl ConnectionTrait,
+    of: impl Iterator<Item = (IdentityId, &'a str)>,
+    lock: Lock,
 ) -> Result<Balances, Error> {
     let mut pairs: Vec<_> = of.collect();
     pairs.sort_unstable();
@@ -186,11 +194,13 @@ async fn lock<'a>(
     // Another template of the same person may be locked along with it, which does no harm.
     let mut query = credit::Entity::find()
         .filter(credit::Column::IdentityId.is_in(padded(pairs.iter().map(|(identity_id, _)| *identity_id))))
-        .filter(credit::Column::TemplateId.is_in(padded(templates)))
-        .order_by_asc(credit::Column::IdentityId);
-    if db.get_database_backend() == DbBackend::Postgres {
+        .filter(credit::Column::TemplateId.is_in(padded(templates)));
+    if lock == Lock::Held && db.get_database_backend() == DbBackend::Postgres {
         // To the letter, whatever the order of the database's own language.
-        query = query.order_by_asc(Expr::cust(r#""template_id" COLLATE "C""#)).lock(LockType::Update);
+        query = query
+            .order_by_asc(credit::Column::IdentityId)
+            .order_by_asc(Expr::cust(r#""template_id" COLLATE "C""#))
+            .lock(LockType::Update);
     }
     let rows = query.all(db).await?.into_iter();
     let wanted = rows.filter(|row| pairs.binary_search(&(row.identity_id, row.template_id.as_str())).is_ok());
@@ -243,7 +253,7 @@ const ENTRIES: Insert<entry::Entity> = Insert {
 };
 
 async fn write(tx: &DatabaseTransaction, entries: Vec<entry::ActiveModel>) -> Result<(), Error> {
-    let mut writes = Writes::of(tx);
+    let mut writes = Writes::on(tx.get_database_backend());
     writes.insert(&ENTRIES, entries)?;
     writes.exec(tx).await?;
     Ok(())

@@ -1,6 +1,7 @@
 //! Connections: one pool on PostgreSQL; on SQLite one writer and a pool of readers.
 
 mod again;
+mod alone;
 pub mod insert;
 mod neighbours;
 pub mod rows;
@@ -20,7 +21,9 @@ use sea_orm::{
 };
 use secrecy::ExposeSecret;
 
-use crate::config::Config;
+use crate::{config::Config, error::Error};
+use alone::Waiting;
+use writes::Writes;
 
 pub use again::again;
 pub use neighbours::Word;
@@ -33,6 +36,15 @@ const PING_AFTER_IDLE: Duration = Duration::from_secs(30);
 pub struct Database {
     write: DatabaseConnection,
     read: DatabaseConnection,
+    waiting: Waiting,
+}
+
+/// Whether rows that are read stay as they are until the transaction ends. SQLite has one writer and needs no lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lock {
+    /// They may be others by the time anything is written.
+    Open,
+    Held,
 }
 
 impl Database {
@@ -40,13 +52,13 @@ impl Database {
     pub async fn connect(config: &Config) -> Result<Self, DbErr> {
         if !config.is_sqlite() {
             let write = sea_orm::Database::connect(postgres(config)).await?;
-            return Ok(Self { read: write.clone(), write });
+            return Ok(Self { read: write.clone(), write, waiting: Waiting::default() });
         }
         // A deferred transaction that turns into a write fails whatever busy_timeout says, so writers
         // queue for the one connection instead.
         let write = sea_orm::Database::connect(sqlite(config, 1, false)).await?;
         let read = sea_orm::Database::connect(sqlite(config, config.connections(), true)).await?;
-        Ok(Self { write, read })
+        Ok(Self { write, read, waiting: Waiting::default() })
     }
 
     /// For single statements that change something.
@@ -63,6 +75,24 @@ impl Database {
     pub async fn begin(&self) -> Result<DatabaseTransaction, DbErr> {
         let sqlite_transaction_mode = self.is_sqlite().then_some(SqliteTransactionMode::Immediate);
         self.write.begin_with_options(TransactionOptions { sqlite_transaction_mode, ..Default::default() }).await
+    }
+
+    /// Inserts and updates for this database.
+    pub fn writes(&self) -> Writes {
+        Writes::on(self.write.get_database_backend())
+    }
+
+    /// Writes as a transaction by itself. False when not each row was stored or has changed one; then nothing is written,
+    /// and whoever asked finds out why within a transaction of their own.
+    pub async fn write_alone(&self, writes: Writes) -> Result<bool, Error> {
+        if writes.is_empty() {
+            return Ok(true);
+        }
+        if self.is_sqlite() {
+            self.waiting.on_sqlite(&self.write, writes).await
+        } else {
+            alone::on_postgres(&self.write, writes).await
+        }
     }
 
     /// How many transactions that write are worth having at the same time: SQLite has one writer.
@@ -108,8 +138,10 @@ fn pool(config: &Config, connections: u32) -> ConnectOptions {
 
 /// Each statement has its index. A plan that was made while a table was all but empty reads the whole
 /// table, and stays with its connection while the table grows; and no statement here is long enough to
-/// be worth compiling.
-const POSTGRES_PLANS: [(&str, &str); 2] = [("enable_seqscan", "off"), ("jit", "off")];
+/// be worth compiling. What a statement is told of changes nothing in how it is best done, but a list of one looks cheaper
+/// than one of unknown length, so PostgreSQL would plan it anew each time, which takes longer than to do it.
+const POSTGRES_PLANS: [(&str, &str); 3] =
+    [("enable_seqscan", "off"), ("jit", "off"), ("plan_cache_mode", "force_generic_plan")];
 
 fn postgres(config: &Config) -> ConnectOptions {
     let mut options = pool(config, config.connections());

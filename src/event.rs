@@ -16,6 +16,7 @@ mod plan;
 pub mod preview;
 mod progress;
 mod reach;
+mod store;
 pub mod unreached;
 
 use std::{
@@ -26,23 +27,21 @@ use std::{
 
 use entity::{
     EventId, NotificationId, RuleId, Timestamp, UserId, event as row,
-    notification::{self, Reason, State},
+    notification::{Reason, State},
 };
-use sea_orm::{ColumnTrait, DatabaseTransaction, EntityTrait, IntoActiveModel, QueryFilter};
+use sea_orm::{ColumnTrait, EntityTrait, QueryFilter};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 use uuid::Uuid;
 
 use crate::{
     context::Context,
-    database::{again, insert::Insert, rows::padded, writes::Writes},
+    database::{Lock, again, rows::padded},
     error::{Code, Error, FieldError},
     group::{Group, Limits},
-    notification::draft,
     pause,
     revision::{self, Revisions},
     rule,
-    webhook::outbox,
 };
 
 /// How often an acceptance is tried again when another node takes the same event at the same moment.
@@ -50,6 +49,7 @@ const RACES: usize = 4;
 
 use body_hash::body_hash;
 pub use progress::{Progress, get_in};
+use store::Batch;
 
 /// An event as a business system tells it (CloudEvents 1.0 names). What it serialises to is what a repeat must
 /// say again.
@@ -123,6 +123,8 @@ struct Events(Arc<Group<Told, Accepted>>);
 
 /// Events of one transaction at most.
 const MOST_TOGETHER: usize = 64;
+/// Transactions at the same time: while one is written the next one reads. More of them are smaller, and cost more.
+const AT_ONCE: usize = 2;
 /// Events that wait while others are accepted, before a transaction of their own begins beside that.
 const WORTH_ANOTHER: usize = 20;
 
@@ -140,8 +142,7 @@ pub async fn accept(ctx: &Context, events: Vec<Incoming>) -> Vec<Result<Accepted
         let ctx = writer.clone();
         async move { accept_together(&ctx, &told).await }
     };
-    let limits =
-        Limits { most: MOST_TOGETHER, at_once: ctx.db.writers(), worth_another: WORTH_ANOTHER, gather: Duration::ZERO };
+    let limits = Limits { most: MOST_TOGETHER, at_once: AT_ONCE, worth_another: WORTH_ANOTHER };
     let mut answers = ctx.memory::<Events>().0.join_all(told, limits, write).await.into_iter();
     let next = |checked: Result<(), Error>| {
         checked.and_then(|()| answers.next().unwrap_or_else(|| Err(Error::new(Code::Internal))))
@@ -232,18 +233,18 @@ async fn try_accept(
     // What needs no database is done before: SQLite has one writer, and others wait for it.
     let applied = apply::apply(&rules, &fresh);
     let mut rows: Vec<_> = fresh.iter().map(|(id, event)| model(*id, event, now)).collect();
-    // People and balances, too, are read before, where nothing has to be locked. What has changed until all is stored
-    // then comes to light by a row that is not.
-    let (tx, proposed, new) = if ctx.db.is_sqlite() && !carefully {
-        let proposed = plan::propose(ctx, ctx.db.read(), &applied, &fresh, now).await?;
+    // People and balances, too, are read before, and nothing is locked: what has changed until all is stored comes to
+    // light then.
+    let (tx, proposed) = if carefully {
+        let tx = ctx.db.begin().await?;
+        let proposed = plan::propose(ctx, &tx, &applied, &fresh, (Lock::Held, now)).await?;
+        (Some(tx), proposed)
+    } else {
+        let proposed = plan::propose(ctx, ctx.db.read(), &applied, &fresh, (Lock::Open, now)).await?;
         if proposed.waits() {
             return Ok(None);
         }
-        (ctx.db.begin().await?, proposed, draft::NEW_OF_WHO_IS_THERE)
-    } else {
-        let tx = ctx.db.begin().await?;
-        let proposed = plan::propose(ctx, &tx, &applied, &fresh, now).await?;
-        (tx, proposed, draft::NEW)
+        (None, proposed)
     };
     let mut planned = plan::begin(ctx, proposed.plans, &pauses, now);
     for (row, plan) in rows.iter_mut().zip(&planned.plans) {
@@ -251,18 +252,9 @@ async fn try_accept(
     }
     // Only an event that comes twice in the group is compared with itself.
     let twice = if fresh.len() < events.len() { rows.clone() } else { Vec::new() };
-    let mut writes = Writes::of(&tx);
-    insert_events(rows, &mut writes)?;
-    proposed.reservations.write_with(&mut writes, now)?;
-    let rows = planned.plans.iter_mut().flat_map(|plan| std::mem::take(&mut plan.notifications)).collect();
-    let ended = insert_rows(rows, &new, &mut writes)?;
-    if !writes.exec(&tx).await? {
-        return Ok(None);
-    }
-    tell_ended(ctx, &tx, &ended, now).await?;
-    unreached::remember(&tx, fresh.iter().zip(&planned.plans).map(|((id, _), plan)| (*id, &*plan.outcomes))).await?;
-    let crowds = fan_out::store(&tx, &applied, &fresh, now).await?;
-    tx.commit().await?;
+    let plans = &mut planned.plans;
+    let batch = Batch { events: &fresh, rows, applied: &applied, plans, reservations: proposed.reservations };
+    let Some(crowds) = store::store(ctx, tx, batch, now).await? else { return Ok(None) };
     if !crowds.is_empty() {
         ctx.wake.fan_out.notify_one();
     }
@@ -287,39 +279,6 @@ async fn try_accept(
 
 fn key(event: &Incoming) -> (&str, &str) {
     (&event.source, &event.id)
-}
-
-/// One that is stored already is left out.
-const EVENTS: Insert<row::Entity> = Insert {
-    shared: &[&[row::Column::Source, row::Column::EventType], &[row::Column::Time, row::Column::CreatedAt]],
-    only_if: "",
-    suffix: "ON CONFLICT (source, source_id) DO NOTHING",
-};
-
-fn insert_events(mut events: Vec<row::Model>, writes: &mut Writes) -> Result<(), Error> {
-    // In one order, so that two transactions wait for each other instead of deadlocking.
-    events.sort_unstable_by(|a, b| (&a.source, &a.source_id).cmp(&(&b.source, &b.source_id)));
-    Ok(writes.insert(&EVENTS, events.into_iter().map(IntoActiveModel::into_active_model).collect())?)
-}
-
-/// Gives those that fail as they come to be, of which is to be told once they are stored.
-fn insert_rows(
-    rows: Vec<notification::Model>,
-    new: &Insert<'_, notification::Entity>,
-    writes: &mut Writes,
-) -> Result<Vec<notification::Model>, Error> {
-    let ended = rows.iter().filter(|row| row.state == State::Failed).cloned().collect();
-    writes.insert(new, draft::inserted(rows))?;
-    Ok(ended)
-}
-
-async fn tell_ended(
-    ctx: &Context,
-    tx: &DatabaseTransaction,
-    ended: &[notification::Model],
-    now: Timestamp,
-) -> Result<(), Error> {
-    outbox::notifications(ctx, tx, ended.iter().map(|row| (row, row.state, row.reason)), now).await
 }
 
 async fn known<'a>(ctx: &Context, events: &[&'a Incoming]) -> Result<HashMap<(&'a str, &'a str), row::Model>, Error> {

@@ -11,7 +11,6 @@
 use std::{
     collections::VecDeque,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
 };
 
 use tokio::sync::oneshot;
@@ -27,8 +26,6 @@ pub struct Limits {
     pub at_once: usize,
     /// There is more than one only while so many wait: two small writes cost more than one.
     pub worth_another: usize,
-    /// How long those who came during a write gather before the next one.
-    pub gather: Duration,
 }
 
 type Waiting<T, R> = (Arc<T>, oneshot::Sender<Result<R, Error>>);
@@ -109,9 +106,6 @@ impl<T: Send + Sync + 'static, R: Send + 'static> Group<T, R> {
                 // Nobody may be waiting any more.
                 let _ = answer.send(result);
             }
-            if !limits.gather.is_zero() && !self.queue().waiting.is_empty() {
-                tokio::time::sleep(limits.gather).await;
-            }
         }
     }
 
@@ -153,9 +147,11 @@ where
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
-    const LIMITS: Limits = Limits { most: 8, at_once: 1, worth_another: 8, gather: Duration::from_millis(1) };
+    const LIMITS: Limits = Limits { most: 8, at_once: 1, worth_another: 8 };
 
     async fn all(group: &Arc<Group<u32, u32>>, sizes: &Arc<Mutex<Vec<usize>>>, items: u32) -> Vec<Result<u32, Error>> {
         let mut tasks = Vec::new();
@@ -208,7 +204,7 @@ mod tests {
     #[tokio::test]
     async fn another_write_begins_beside_one_when_enough_wait_for_it() {
         let group: Arc<Group<u32, u32>> = Arc::default();
-        let limits = Limits { most: 8, at_once: 2, worth_another: 3, gather: Duration::ZERO };
+        let limits = Limits { most: 8, at_once: 2, worth_another: 3 };
         let (begun, mut sizes) = tokio::sync::mpsc::unbounded_channel();
         let join = || {
             let (group, begun) = (group.clone(), begun.clone());

@@ -35,8 +35,8 @@ use crate::{
 
 /// How long the same code gets the same session.
 const REPEAT_WINDOW: Duration = Duration::from_mins(1);
-/// Logins that are remembered, at about 700 bytes each; a repeat of an older one finds its session by the code's MAC.
-const MOST_RECENT: u64 = 20_000;
+/// Logins that are remembered, at about 350 bytes each; a repeat of an older one finds its session by the code's MAC.
+const MOST_RECENT: u64 = 4_096;
 /// How long a used code is looked for in the sessions, while the node that used it may still be
 /// writing.
 const LOOK_FOR: Duration = Duration::from_millis(1_500);
@@ -164,12 +164,7 @@ async fn exchange(
                 let ctx = writer.clone();
                 async move { record::record(&ctx, &logins).await }
             };
-            let limits = Limits {
-                most: MOST_TOGETHER,
-                at_once: ctx.db.writers(),
-                worth_another: MOST_TOGETHER,
-                gather: Duration::ZERO,
-            };
+            let limits = Limits { most: MOST_TOGETHER, at_once: ctx.db.writers(), worth_another: MOST_TOGETHER };
             ctx.memory::<Logins>().0.join(login, limits, write).await
         }
         Err(error) => match made_elsewhere(ctx, &error, &code_mac).await? {

@@ -68,10 +68,15 @@ pub async fn match_held_of<'a>(
     Ok(())
 }
 
+/// Whether receipts wait for a message that can be told.
+pub async fn is_any_held(ctx: &Context, now: Timestamp) -> Result<bool, Error> {
+    Ok(!held(ctx.db.read(), Condition::all(), now, 1).await?.is_empty())
+}
+
 /// Tries all held receipts again; gives how many found their message.
 pub async fn match_held(ctx: &Context) -> Result<usize, Error> {
     let now = ctx.clock.now();
-    if held(ctx.db.read(), Condition::all(), now, 1).await?.is_empty() {
+    if !is_any_held(ctx, now).await? {
         return Ok(0);
     }
     let tx = ctx.db.begin().await?;

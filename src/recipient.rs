@@ -8,7 +8,10 @@ use sea_orm::{
     sea_query::{Condition, ExprTrait, LockType},
 };
 
-use crate::{database::rows::padded, error::Error};
+use crate::{
+    database::{Lock, rows::padded},
+    error::Error,
+};
 
 /// What stands where the name of an erased person stood.
 pub const ERASED: &str = "erased";
@@ -69,11 +72,12 @@ pub struct Identity {
 }
 
 /// Everybody the references stand for, each with the app in which they are to be reached, in a fixed number of
-/// queries however many there are. References nobody answers to are missing from the map. On PostgreSQL the
-/// identities stay locked against erasure until the transaction ends; SQLite has one writer.
+/// queries however many there are. References nobody answers to are missing from the map. The identities may be
+/// locked against erasure until the transaction ends.
 pub async fn resolve<'a>(
     db: &impl ConnectionTrait,
     wanted: impl Iterator<Item = (&'a Recipient, &'a str)>,
+    lock: Lock,
 ) -> Result<HashMap<Recipient, Person>, Error> {
     let mut at_once: HashMap<&Recipient, bool> = HashMap::new();
     for (recipient, app_id) in wanted {
@@ -82,14 +86,15 @@ pub async fn resolve<'a>(
         at_once.entry(recipient).and_modify(|all| *all &= names_it).or_insert(names_it);
     }
     let (openids, others): (Vec<_>, Vec<_>) = at_once.into_iter().partition(|(_, names_it)| *names_it);
-    let mut people = by_openid(db, openids.into_iter().map(|(recipient, _)| recipient)).await?;
-    people.extend(by_user(db, &others.into_iter().map(|(recipient, _)| recipient).collect()).await?);
+    let mut people = by_openid(db, openids.into_iter().map(|(recipient, _)| recipient), lock).await?;
+    people.extend(by_user(db, &others.into_iter().map(|(recipient, _)| recipient).collect(), lock).await?);
     Ok(people)
 }
 
 async fn by_openid(
     db: &impl ConnectionTrait,
     recipients: impl Iterator<Item = &Recipient>,
+    lock: Lock,
 ) -> Result<HashMap<Recipient, Person>, Error> {
     let named = recipients.filter_map(|recipient| match recipient {
         Recipient::Openid { app_id, openid } => Some((app_id.as_str(), openid.as_str())),
@@ -102,7 +107,7 @@ async fn by_openid(
     let query = identity::Entity::find()
         .filter(identity::Column::AppId.is_in(padded(apps)))
         .filter(identity::Column::Openid.is_in(padded(openids)));
-    let rows = kept(db, query).await?.into_iter();
+    let rows = read(db, query, lock).await?.into_iter();
     let person = |row: Identity| {
         let recipient = Recipient::Openid { app_id: row.app_id.clone(), openid: row.openid.clone() };
         (recipient, Person { user_id: row.user_id, identities: vec![row] })
@@ -113,6 +118,7 @@ async fn by_openid(
 async fn by_user(
     db: &impl ConnectionTrait,
     recipients: &HashSet<&Recipient>,
+    lock: Lock,
 ) -> Result<HashMap<Recipient, Person>, Error> {
     let mut users: HashMap<Recipient, UserId> = HashMap::new();
     by_user_table(db, recipients, &mut users).await?;
@@ -122,7 +128,7 @@ async fn by_user(
     }
     let mut identities: HashMap<UserId, Vec<Identity>> = HashMap::new();
     let query = identity::Entity::find().filter(identity::Column::UserId.is_in(padded(users.values().copied())));
-    let mut rows = kept(db, query).await?;
+    let mut rows = read(db, query, lock).await?;
     // Sorted here: asked for an order, a plan may read the primary key from end to end.
     rows.sort_unstable_by_key(|row| row.id);
     for row in rows {
@@ -132,10 +138,13 @@ async fn by_user(
     Ok(users.into_iter().map(|(recipient, user_id)| (recipient, person(user_id))).collect())
 }
 
-/// Reads identities, locked against erasure where there is more than one writer.
-async fn kept(db: &impl ConnectionTrait, mut query: Select<identity::Entity>) -> Result<Vec<Identity>, Error> {
+async fn read(
+    db: &impl ConnectionTrait,
+    mut query: Select<identity::Entity>,
+    lock: Lock,
+) -> Result<Vec<Identity>, Error> {
     use identity::Column::{AppId, Id, Openid, UnfollowedAt, UserId as UserIdColumn};
-    if db.get_database_backend() == DbBackend::Postgres {
+    if lock == Lock::Held && db.get_database_backend() == DbBackend::Postgres {
         query = query.lock(LockType::KeyShare);
     }
     let query = query.select_only().columns([Id, UserIdColumn, AppId, Openid, UnfollowedAt]);

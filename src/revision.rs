@@ -131,8 +131,7 @@ pub async fn look(ctx: &Context) -> Result<Revisions, Error> {
             Ok(callers.iter().map(|_| Ok(all.clone())).collect())
         }
     };
-    // A look is over before many have come; those who did wait for a few more.
-    let limits = Limits { most: 1024, at_once: 2, worth_another: 1024, gather: Duration::from_millis(2) };
+    let limits = Limits { most: 1024, at_once: 2, worth_another: 1024 };
     ctx.memory::<Reads>().group.join((), limits, together).await
 }
 

@@ -5,15 +5,13 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use entity::{
     IdentityId, NotificationId, Timestamp,
     consent::{self as entry, Kind},
-    credit, template,
+    template,
 };
-use sea_orm::{
-    ColumnTrait, ConnectionTrait, DatabaseTransaction, DbBackend, EntityTrait, QueryFilter, QueryResult, QuerySelect,
-};
+use sea_orm::{ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, QueryFilter, QuerySelect};
 
-use super::{ENTRIES, Of, delivery_entry, lock};
+use super::{Balances, ENTRIES, Of, balances_of, delivery_entry};
 use crate::{
-    database::{rows::Rows, writes::Writes},
+    database::{Lock, rows::Rows, writes::Writes},
     error::Error,
 };
 
@@ -39,7 +37,7 @@ pub enum Granted {
 #[derive(Default)]
 #[must_use = "nothing is set aside before it is written"]
 pub struct Reservations {
-    /// How many credits each balance still has to lose: on SQLite, since PostgreSQL has taken them.
+    /// How many credits each balance has to lose, in the order in which balances are locked.
     taken: BTreeMap<Of, i32>,
     entries: Vec<entry::ActiveModel>,
 }
@@ -51,7 +49,7 @@ const TAKE_IF_THERE: &str = "UPDATE credit SET credits = credits - v_wanted, upd
 impl Reservations {
     /// They are stored with what else the transaction writes.
     pub fn write_with(self, writes: &mut Writes, now: Timestamp) -> Result<(), Error> {
-        let mut rows = wanted_rows(now);
+        let mut rows = Rows::of(&["v_identity_id", "v_template_id", "v_wanted"]).with(now);
         for ((identity_id, template_id), count) in self.taken {
             rows.push([identity_id.into(), template_id.into(), count.into()]);
         }
@@ -63,26 +61,27 @@ impl Reservations {
 /// Sets a credit aside for each message, in order, as far as there are any: two messages never get
 /// the same one. The balances stay locked until the transaction ends.
 pub async fn reserve(tx: &DatabaseTransaction, wants: &[Want], now: Timestamp) -> Result<Vec<Granted>, Error> {
-    let (granted, reservations) = set_aside(tx, wants, now).await?;
-    let mut writes = Writes::of(tx);
+    let (granted, reservations) = set_aside(tx, wants, Lock::Held, now).await?;
+    let mut writes = Writes::on(tx.get_database_backend());
     reservations.write_with(&mut writes, now)?;
     writes.exec(tx).await?;
     Ok(granted)
 }
 
-/// The same, leaving it to the caller to store the reservations. On PostgreSQL this must be in the same transaction; on
-/// SQLite not all of them are written when a credit is gone by then.
+/// The same, leaving it to the caller to store the reservations. Not all of them are written when a credit that was not
+/// locked is gone by then.
 pub async fn set_aside(
     db: &impl ConnectionTrait,
     wants: &[Want],
+    lock: Lock,
     now: Timestamp,
 ) -> Result<(Vec<Granted>, Reservations), Error> {
-    let balances = take(db, wants, now).await?;
+    let balances =
+        balances_of(db, wants.iter().map(|want| (want.identity_id, want.template_id.as_str())), lock).await?;
     let free = free_templates(db, wants, &balances).await?;
     let mut left: HashMap<_, _> = balances.iter().map(|(of, balance)| (of, balance.credits)).collect();
     let mut granted = Vec::with_capacity(wants.len());
     let mut reservations = Reservations::default();
-    let is_sqlite = db.get_database_backend() == DbBackend::Sqlite;
     for want in wants {
         let of = (want.identity_id, want.template_id.clone());
         let grant = match (balances.get(&of).map(|balance| balance.kind), left.get_mut(&of)) {
@@ -90,9 +89,7 @@ pub async fn set_aside(
             (Some(template::Kind::OneTime), Some(left @ 1..)) => {
                 *left -= 1;
                 reservations.entries.push(delivery_entry(want, Kind::Reserved, -1, now));
-                if is_sqlite {
-                    *reservations.taken.entry(of).or_default() += 1;
-                }
+                *reservations.taken.entry(of).or_default() += 1;
                 Granted::Reserved
             }
             (None, _) if free.contains(&want.template_id) => Granted::Standing,
@@ -103,59 +100,11 @@ pub async fn set_aside(
     Ok((granted, reservations))
 }
 
-/// What `take` does where there is more than one writer: locks the balances in one order, so that transactions wait
-/// for each other instead of deadlocking.
-const TAKE: &str = r#", held AS (
-        SELECT credit.*, v_wanted FROM credit JOIN v ON identity_id = v_identity_id AND template_id = v_template_id
-        ORDER BY identity_id, template_id COLLATE "C" FOR UPDATE OF credit
-    ), taken AS (
-        UPDATE credit SET credits = held.credits - LEAST(held.credits, v_wanted), updated_at = $same FROM held
-        WHERE credit.identity_id = held.identity_id AND credit.template_id = held.template_id
-          AND held.kind = 'one_time' AND held.credits > 0
-    )
-    SELECT identity_id, template_id, kind, credits FROM held"#;
-
-/// A balance before credits were taken from it.
-struct Balance {
-    kind: template::Kind,
-    credits: i32,
-}
-
-/// The balances as they are. On PostgreSQL the credits that are wanted are taken from them, as far as there are any.
-async fn take(db: &impl ConnectionTrait, wants: &[Want], now: Timestamp) -> Result<HashMap<Of, Balance>, Error> {
-    let mut wanted: BTreeMap<_, i32> = BTreeMap::new();
-    for want in wants {
-        *wanted.entry((want.identity_id, want.template_id.as_str())).or_default() += 1;
-    }
-    if wanted.is_empty() {
-        return Ok(HashMap::new());
-    }
-    if db.get_database_backend() == DbBackend::Sqlite {
-        let balance = |row: credit::Model| Balance { kind: row.kind, credits: row.credits };
-        let balances = lock(db, wanted.keys().copied()).await?.into_iter();
-        return Ok(balances.map(|(of, row)| (of, balance(row))).collect());
-    }
-    let mut rows = wanted_rows(now);
-    for ((identity_id, template_id), count) in wanted {
-        rows.push([identity_id.into(), template_id.into(), count.into()]);
-    }
-    let found = db.query_all_raw(rows.statement(DbBackend::Postgres, TAKE)?).await?.into_iter();
-    let balance = |row: QueryResult| {
-        let of = (row.try_get_by_index(0)?, row.try_get_by_index(1)?);
-        Ok((of, Balance { kind: row.try_get_by_index(2)?, credits: row.try_get_by_index(3)? }))
-    };
-    found.map(balance).collect()
-}
-
-fn wanted_rows(now: Timestamp) -> Rows {
-    Rows::of(&["v_identity_id", "v_template_id", "v_wanted"]).with(now)
-}
-
 /// Those templates, of the wants without a balance, that need no consent: a service account's.
 async fn free_templates(
     db: &impl ConnectionTrait,
     wants: &[Want],
-    balances: &HashMap<Of, Balance>,
+    balances: &Balances,
 ) -> Result<HashSet<String>, Error> {
     let without = |want: &&Want| !balances.contains_key(&(want.identity_id, want.template_id.clone()));
     let ids: HashSet<_> = wants.iter().filter(without).map(|want| want.template_id.as_str()).collect();

@@ -22,7 +22,8 @@ pub struct Insert<'a, E: EntityTrait> {
 
 impl<E: EntityTrait> Insert<'_, E> {
     /// Writes the statement for rows that say the same columns.
-    pub(super) fn write(&self, writing: &mut Writing, rows: Vec<E::ActiveModel>) -> Result<(), DbErr> {
+    /// `condition` must hold for any to be stored; it may be empty.
+    pub(super) fn write(&self, writing: &mut Writing, rows: Vec<E::ActiveModel>, condition: &str) -> Result<(), DbErr> {
         let said = said::<E>(rows)?;
         let alike = |of: &E::Column| {
             let cells = said.iter().find(|(column, _)| column.as_str() == of.as_str()).map(|(_, cells)| cells);
@@ -49,7 +50,7 @@ impl<E: EntityTrait> Insert<'_, E> {
                 columns.push((name, None, as_json));
             }
         }
-        self.write_columns(writing, columns, own)
+        self.write_columns(writing, columns, own, condition)
     }
 
     /// `columns`: each with what all rows share, if they do, and whether it is JSON bound as text.
@@ -58,6 +59,7 @@ impl<E: EntityTrait> Insert<'_, E> {
         writing: &mut Writing,
         columns: Vec<(&str, Option<Value>, bool)>,
         own: Vec<Column<'_>>,
+        condition: &str,
     ) -> Result<(), DbErr> {
         let quoted = |names: &mut dyn Iterator<Item = &str>| {
             let names: Vec<_> = names.map(|name| format!("\"{name}\"")).collect();
@@ -88,13 +90,14 @@ impl<E: EntityTrait> Insert<'_, E> {
         }
         // SQLite's rows of nothing are left out, and without a condition it takes the ON of a conflict for that of a
         // join.
-        let condition = match full {
+        let always = match full {
             _ if writing.backend != DbBackend::Sqlite => "true".to_owned(),
             Some(name) => format!("\"{name}\" IS NOT NULL"),
             None => return Err(DbErr::Custom("no column that each row says, such as its key".into())),
         };
         let spaced = |before: &str, text: &str| if text.is_empty() { String::new() } else { format!("{before}{text}") };
-        for part in [" FROM v WHERE ", &condition, &spaced(" AND ", self.only_if), &spaced(" ", self.suffix)] {
+        let (condition, only_if) = (spaced(" AND ", condition), spaced(" AND ", self.only_if));
+        for part in [" FROM v WHERE ", &always, &condition, &only_if, &spaced(" ", self.suffix)] {
             writing.sql.push_str(part);
         }
         Ok(())
@@ -157,7 +160,7 @@ mod tests {
     fn written(backend: DbBackend, events: [event::Model; 2]) -> Statement {
         let mut writing = Writing::new(backend);
         let rows = events.map(IntoActiveModel::into_active_model).into();
-        EVENTS.write(&mut writing, rows).expect("every row says the same");
+        EVENTS.write(&mut writing, rows, "").expect("every row says the same");
         writing.end()
     }
 
@@ -184,7 +187,7 @@ mod tests {
     fn rows_that_say_different_columns_are_refused() {
         let mut rows: Vec<_> = [event("shop", "1"), event("shop", "2")].map(IntoActiveModel::into_active_model).into();
         rows[1].body_hash = sea_orm::ActiveValue::NotSet;
-        let refused = EVENTS.write(&mut Writing::new(DbBackend::Sqlite), rows).expect_err("a hole");
+        let refused = EVENTS.write(&mut Writing::new(DbBackend::Sqlite), rows, "").expect_err("a hole");
         assert!(refused.to_string().contains("body_hash"), "{refused}");
     }
 }

@@ -6,7 +6,8 @@
 //! SQLite      INSERT …; UPDATE …
 //! ```
 //!
-//! On PostgreSQL the parts do not see what the others write.
+//! On PostgreSQL the parts do not see what the others write. What is written alone, as a transaction by itself, is
+//! written whole or not at all: each row says what must be so for it, and one that is not stored gives up the others.
 
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, EntityTrait, Statement};
 
@@ -15,20 +16,21 @@ use super::{insert::Insert, rows::Rows, writing::Writing};
 /// Rows of one insert on SQLite; a bound value per cell stays far below what it takes.
 const ROWS_A_STATEMENT: usize = 256;
 
+/// What PostgreSQL says when a statement gives itself up; nothing is wrong then.
+pub(super) const GIVEN_UP: &str = "Magpie begins anew, rows that could be written: ";
+
 /// Inserts and updates that belong together.
 pub struct Writes {
     writing: Writing,
     parts: usize,
     rows: usize,
+    /// What must be so for anything to be written, as PostgreSQL reads it.
+    conditions: usize,
 }
 
 impl Writes {
-    pub fn of(tx: &DatabaseTransaction) -> Self {
-        Self::on(tx.get_database_backend())
-    }
-
-    fn on(backend: DbBackend) -> Self {
-        Self { writing: Writing::new(backend), parts: 0, rows: 0 }
+    pub fn on(backend: DbBackend) -> Self {
+        Self { writing: Writing::new(backend), parts: 0, rows: 0, conditions: 0 }
     }
 
     /// Stores rows, which must say the same columns; there may be none.
@@ -38,7 +40,7 @@ impl Writes {
         let mut rows = rows.into_iter();
         while rows.len() > 0 {
             let portion: Vec<_> = rows.by_ref().take(most).collect();
-            self.write(portion.len(), |writing| insert.write(writing, portion))?;
+            self.write(portion.len(), |writing, condition| insert.write(writing, portion, condition))?;
         }
         Ok(())
     }
@@ -48,21 +50,60 @@ impl Writes {
         if rows.is_empty() {
             return Ok(());
         }
-        self.write(rows.len(), |writing| rows.write(writing, sql))
+        self.write(rows.len(), |writing, condition| {
+            rows.write(writing, sql)?;
+            writing.sql.push_str(if condition.is_empty() { "" } else { " AND " });
+            writing.sql.push_str(condition);
+            Ok(())
+        })
+    }
+
+    /// What follows is written only if `sql` finds this many rows with these rows as `v`; there may be none. To be
+    /// said first. SQLite has no need of it: there what does not fit comes to light as the rows are written, and is
+    /// taken back.
+    pub fn only_if(&mut self, rows: Rows, sql: &str, found: usize) -> Result<(), DbErr> {
+        if self.is_sqlite() || rows.is_empty() {
+            return Ok(());
+        }
+        let condition = self.conditions.to_string();
+        for piece in [if condition == "0" { "WITH c" } else { ", c" }, &condition, " AS MATERIALIZED ("] {
+            self.writing.sql.push_str(piece);
+        }
+        rows.write(&mut self.writing, sql)?;
+        for piece in ["), ok", &condition, " AS MATERIALIZED (SELECT count(*) = "] {
+            self.writing.sql.push_str(piece);
+        }
+        self.writing.bind(i64::try_from(found).unwrap_or(i64::MAX).into());
+        for piece in [" AS ok FROM c", &condition, ")"] {
+            self.writing.sql.push_str(piece);
+        }
+        self.conditions += 1;
+        Ok(())
+    }
+
+    /// What `only_if` has asked for, as one condition.
+    fn condition(&self) -> String {
+        let each: Vec<_> = (0..self.conditions).map(|number| format!("(SELECT ok FROM ok{number})")).collect();
+        each.join(" AND ")
     }
 
     /// Writes the next part.
-    fn write(&mut self, rows: usize, statement: impl FnOnce(&mut Writing) -> Result<(), DbErr>) -> Result<(), DbErr> {
-        let is_first = self.parts == 0;
+    fn write(
+        &mut self,
+        rows: usize,
+        statement: impl FnOnce(&mut Writing, &str) -> Result<(), DbErr>,
+    ) -> Result<(), DbErr> {
+        let is_first = self.parts == 0 && self.conditions == 0;
+        let condition = self.condition();
         if self.is_sqlite() {
             self.writing.sql.push_str(if is_first { "" } else { "; " });
-            statement(&mut self.writing)?;
+            statement(&mut self.writing, &condition)?;
         } else {
             let part = self.parts.to_string();
             for piece in [if is_first { "WITH w" } else { ", w" }, &part, " AS ("] {
                 self.writing.sql.push_str(piece);
             }
-            statement(&mut self.writing)?;
+            statement(&mut self.writing, &condition)?;
             self.writing.sql.push_str(" RETURNING 1)");
         }
         self.parts += 1;
@@ -70,9 +111,9 @@ impl Writes {
         Ok(())
     }
 
-    /// Writes; tells whether each row was stored or has changed one.
+    /// Writes; tells whether each row was stored or has changed one. If not, the transaction is to be taken back.
     pub async fn exec(self, tx: &DatabaseTransaction) -> Result<bool, DbErr> {
-        if self.parts == 0 {
+        if self.is_empty() {
             return Ok(true);
         }
         let (is_sqlite, rows) = (self.is_sqlite(), self.rows);
@@ -87,14 +128,44 @@ impl Writes {
         Ok(usize::try_from(written).is_ok_and(|written| written == rows))
     }
 
-    fn end(mut self) -> Statement {
+    pub(super) fn end(mut self) -> Statement {
         if !self.is_sqlite() {
-            let counts: Vec<_> = (0..self.parts).map(|part| format!("(SELECT count(*) FROM w{part})")).collect();
-            for piece in [" SELECT ", &counts.join(" + "), " AS written"] {
+            for piece in [" SELECT ", &self.written(), " AS written"] {
                 self.writing.sql.push_str(piece);
             }
         }
         self.writing.end()
+    }
+
+    /// On PostgreSQL, the statement that tells whether all of it is written. Where a row is missing although the
+    /// conditions hold it fails, so that nothing is; this is rare, since somebody else has to do the same in this moment.
+    pub(super) fn end_whole(mut self) -> Statement {
+        let written = self.written();
+        let rows = i64::try_from(self.rows).unwrap_or(i64::MAX);
+        let condition = if self.conditions == 0 { "true".to_owned() } else { self.condition() };
+        for piece in [" SELECT CASE WHEN NOT (", &condition, ") THEN false WHEN ", &written, " = "] {
+            self.writing.sql.push_str(piece);
+        }
+        self.writing.bind(rows.into());
+        // Not known before the rows are counted, so it is not computed when the statement is planned.
+        for piece in [" THEN true ELSE CAST('", GIVEN_UP, "' || ", &written, " AS boolean) END AS whole"] {
+            self.writing.sql.push_str(piece);
+        }
+        self.writing.end()
+    }
+
+    /// How many rows are written, as an expression.
+    fn written(&self) -> String {
+        let counts: Vec<_> = (0..self.parts).map(|part| format!("(SELECT count(*) FROM w{part})")).collect();
+        counts.join(" + ")
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.parts == 0
+    }
+
+    pub(super) fn rows(&self) -> usize {
+        self.rows
     }
 
     fn is_sqlite(&self) -> bool {
@@ -131,6 +202,33 @@ mod tests {
     fn postgres_takes_all_of_it_as_one_statement() {
         let statement = writes(DbBackend::Postgres).end();
         let expected = r#"WITH w0 AS (WITH v ("name", "revision") AS (SELECT "name", "revision" FROM unnest($1, $2) AS told("name", "revision")) INSERT INTO "revision" ("name", "revision") SELECT "name", "revision" FROM v WHERE true ON CONFLICT DO NOTHING RETURNING 1), w1 AS (WITH v(v_name) AS (SELECT "v_name" FROM unnest($3) AS told("v_name")) UPDATE revision SET revision = $4 FROM v WHERE name = v_name RETURNING 1) SELECT (SELECT count(*) FROM w0) + (SELECT count(*) FROM w1) AS written"#;
+        assert_eq!(statement.sql, expected);
+    }
+
+    /// With a condition, alone.
+    fn alone(backend: DbBackend) -> Writes {
+        let mut writes = Writes::on(backend);
+        let mut rows = Rows::of(&["v_name"]);
+        rows.push(["a".into()]);
+        writes.only_if(rows, "SELECT 1 FROM revision JOIN v ON name = v_name", 0).expect("a table");
+        writes.insert(&REVISIONS, vec![revision("a")]).expect("a row");
+        let mut rows = Rows::of(&["v_name"]).with(2_i64);
+        rows.push(["d".into()]);
+        writes.change(rows, RAISE).expect("a table");
+        writes
+    }
+
+    #[test]
+    fn postgres_writes_nothing_unless_the_condition_holds_and_gives_up_unless_all_is_written() {
+        let statement = alone(DbBackend::Postgres).end_whole();
+        let expected = r#"WITH c0 AS MATERIALIZED (WITH v(v_name) AS (SELECT "v_name" FROM unnest($1) AS told("v_name")) SELECT 1 FROM revision JOIN v ON name = v_name), ok0 AS MATERIALIZED (SELECT count(*) = $2 AS ok FROM c0), w0 AS (WITH v ("name", "revision") AS (SELECT "name", "revision" FROM unnest($3, $4) AS told("name", "revision")) INSERT INTO "revision" ("name", "revision") SELECT "name", "revision" FROM v WHERE true AND (SELECT ok FROM ok0) ON CONFLICT DO NOTHING RETURNING 1), w1 AS (WITH v(v_name) AS (SELECT "v_name" FROM unnest($5) AS told("v_name")) UPDATE revision SET revision = $6 FROM v WHERE name = v_name AND (SELECT ok FROM ok0) RETURNING 1) SELECT CASE WHEN NOT ((SELECT ok FROM ok0)) THEN false WHEN (SELECT count(*) FROM w0) + (SELECT count(*) FROM w1) = $7 THEN true ELSE CAST('Magpie begins anew, rows that could be written: ' || (SELECT count(*) FROM w0) + (SELECT count(*) FROM w1) AS boolean) END AS whole"#;
+        assert_eq!(statement.sql, expected);
+    }
+
+    #[test]
+    fn sqlite_needs_no_condition() {
+        let statement = alone(DbBackend::Sqlite).end();
+        let expected = r#"WITH v ("name", "revision") AS (VALUES (?, ?)) INSERT INTO "revision" ("name", "revision") SELECT "name", "revision" FROM v WHERE "name" IS NOT NULL ON CONFLICT DO NOTHING; WITH v(v_name) AS (VALUES (?)) UPDATE revision SET revision = ? FROM v WHERE name = v_name"#;
         assert_eq!(statement.sql, expected);
     }
 

@@ -14,6 +14,7 @@ use super::{Incoming, Outcome, apply::Applied};
 use crate::{
     consent::{self, Granted, Reservations, Want},
     context::Context,
+    database::Lock,
     error::Error,
     notification::{
         claim::{Lease, born_claimed},
@@ -99,7 +100,7 @@ pub(super) async fn propose(
     db: &impl ConnectionTrait,
     applied: &[Applied<'_>],
     events: &[(EventId, &Incoming)],
-    now: Timestamp,
+    (lock, now): (Lock, Timestamp),
 ) -> Result<Proposed, Error> {
     let candidates: Vec<_> = applied
         .iter()
@@ -109,7 +110,7 @@ pub(super) async fn propose(
     let wanted = candidates
         .iter()
         .filter_map(|candidate| Some((candidate.recipient.as_ref().ok()?, candidate.applied.policy.app_id.as_str())));
-    let people = recipient::resolve(db, wanted).await?;
+    let people = recipient::resolve(db, wanted, lock).await?;
 
     let mut plans: Vec<Plan> = events.iter().map(|_| Plan::default()).collect();
     let mut seen = HashMap::new();
@@ -142,7 +143,7 @@ pub(super) async fn propose(
         plan.tell(candidate.from, outcome(candidate, &row));
         plan.notifications.push(row);
     }
-    let reservations = reserve(db, &mut plans, wants, now).await?;
+    let reservations = reserve(db, &mut plans, wants, (lock, now)).await?;
     Ok(Proposed { plans, reservations })
 }
 
@@ -242,11 +243,11 @@ async fn reserve(
     db: &impl ConnectionTrait,
     plans: &mut [Plan],
     wants: Vec<(usize, usize, Want)>,
-    now: Timestamp,
+    (lock, now): (Lock, Timestamp),
 ) -> Result<Reservations, Error> {
     let (places, wants): (Vec<_>, Vec<_>) =
         wants.into_iter().map(|(event, index, want)| ((event, index), want)).unzip();
-    let (granted, reservations) = consent::set_aside(db, &wants, now).await?;
+    let (granted, reservations) = consent::set_aside(db, &wants, lock, now).await?;
     for ((event, index), granted) in places.into_iter().zip(granted) {
         let plan = &mut plans[event];
         let row = &mut plan.notifications[index];

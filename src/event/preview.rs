@@ -1,5 +1,4 @@
-//! What an event would lead to, told by the same code that would do it: the plan is made in a transaction that
-//! is taken back.
+//! What an event would lead to, told by the same code that would do it: the plan is made, and nothing of it stored.
 
 use std::collections::HashMap;
 
@@ -12,7 +11,13 @@ use sea_orm::{ColumnTrait, EntityTrait, QueryFilter};
 use uuid::Uuid;
 
 use super::{Incoming, apply, check, plan, repeat, row};
-use crate::{context::Context, database::rows::padded, error::Error, pause, revision, rule, rule::compiled::Violation};
+use crate::{
+    context::Context,
+    database::{Lock, rows::padded},
+    error::Error,
+    pause, revision, rule,
+    rule::compiled::Violation,
+};
 
 /// What would become of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,9 +81,7 @@ pub async fn preview(ctx: &Context, event: &Incoming) -> Result<Preview, Error> 
     let (rules, pauses) = (rule::current(ctx, &revisions).await?, pause::current(ctx, &revisions).await?);
     let events = [(EventId(Uuid::now_v7()), event)];
     let applied = apply::apply(&rules, &events);
-    let tx = ctx.db.begin().await?;
-    let mut plans = plan::propose(ctx, &tx, &applied, &events, now).await?.plans;
-    tx.rollback().await?;
+    let mut plans = plan::propose(ctx, ctx.db.read(), &applied, &events, (Lock::Open, now)).await?.plans;
     let plan = plans.pop().unwrap_or_default();
     let credits = credits(ctx, &plan).await?;
     let mut prospects = Vec::with_capacity(plan.outcomes.len());

@@ -73,7 +73,7 @@ pub(super) async fn record(ctx: &Context, logins: &[Arc<NewLogin>]) -> Result<Ve
             _ => singly.push(&**login),
         }
     }
-    let mut writes = Writes::of(&tx);
+    let mut writes = ctx.db.writes();
     renew_session_keys(ctx, &known, &again, &mut writes)?;
     for identity in first_times(ctx, &tx, strangers, now).await? {
         let who = (identity.app_id.clone(), identity.openid.clone());

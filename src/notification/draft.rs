@@ -102,11 +102,15 @@ pub const NEW_OF_WHO_IS_THERE: Insert<notification::Entity> = Insert {
 /// Rows as they are inserted. What no new row has is left out: each bound value costs both sides.
 pub fn inserted(rows: Vec<notification::Model>) -> Vec<notification::ActiveModel> {
     let none = |empty: fn(&notification::Model) -> bool| rows.iter().all(empty);
+    let without_page = none(|row| row.page.is_none());
     let without_link = none(|row| row.url.is_none() && row.miniprogram.is_none());
     let without_end = none(|row| row.reason.is_none() && row.detail.is_none() && row.finished_at.is_none());
     let insert = |row: notification::Model| {
         let mut row = row.into_active_model();
         (row.message_id, row.sent_at, row.delivered_at, row.attempt_ms) = (NotSet, NotSet, NotSet, NotSet);
+        if without_page {
+            row.page = NotSet;
+        }
         if without_link {
             (row.url, row.miniprogram) = (NotSet, NotSet);
         }

@@ -80,12 +80,15 @@ async fn settle_plain(
             tracing::warn!(%error, "notification.receipts_wait");
         }
     }
+    let mut others = Vec::new().into_iter();
     if !lost.is_empty() {
         // What became of the calls whose leases were lost is written beside them.
         let (lost, lost_nexts): (Vec<_>, Vec<_>) = lost.into_iter().map(|(lost, next)| (*lost, next.clone())).unzip();
-        again(|| Box::pin(settle_any(ctx, &lost, lost_nexts.clone(), now))).await?;
+        others = again(|| Box::pin(settle_any(ctx, &lost, lost_nexts.clone(), now))).await?.into_iter();
     }
-    let next = |(settlement, next): (&&Settlement, Next)| ours.contains(&settlement.row.id).then_some(next);
+    let next = |(settlement, next): (&&Settlement, Next)| {
+        if ours.contains(&settlement.row.id) { Some(next) } else { others.next().flatten() }
+    };
     Ok(settlements.iter().zip(nexts).map(next).collect())
 }
 
@@ -99,7 +102,10 @@ async fn write_plain(
     for Settlement { row, came, duration_ms } in settlements {
         rows.push(told(row, came.message_id(), *duration_ms));
     }
-    let sql = format!("{WRITE_TAKEN}, {RECEIPTS_WAIT}");
+    if ctx.db.is_sqlite() {
+        return write_plain_on_sqlite(ctx, settlements, rows, now).await;
+    }
+    let sql = format!("{WRITE_TAKEN} RETURNING id, {RECEIPTS_WAIT}");
     let statement = rows.with(now - receipt::HELD_FOR).statement(ctx.db.write().get_database_backend(), &sql)?;
     let (mut ours, mut receipts_wait) = (HashSet::with_capacity(settlements.len()), false);
     for row in ctx.db.write().query_all_raw(statement).await? {
@@ -107,6 +113,24 @@ async fn write_plain(
         receipts_wait |= row.try_get::<bool>("", "receipts_wait")?;
     }
     Ok((ours, receipts_wait))
+}
+
+/// Under one commit with what else waits for the one writer. Where not all of it can be written none of it is, and each
+/// is looked at by `settle_any`.
+async fn write_plain_on_sqlite(
+    ctx: &Context,
+    settlements: &[&Settlement],
+    rows: Rows,
+    now: Timestamp,
+) -> Result<(HashSet<NotificationId>, bool), Error> {
+    let mut writes = ctx.db.writes();
+    writes.change(rows, WRITE_TAKEN)?;
+    if !ctx.db.write_alone(writes).await? {
+        return Ok((HashSet::new(), false));
+    }
+    let ours = settlements.iter().map(|settlement| settlement.row.id).collect();
+    // All is written: what cannot be looked up now must not have it done again.
+    Ok((ours, receipt::is_any_held(ctx, now).await.unwrap_or(true)))
 }
 
 async fn match_receipts<'a>(
@@ -183,7 +207,7 @@ fn in_time(ctx: &Context, now: Timestamp) -> Timestamp {
 const WRITE_TAKEN: &str = "UPDATE notification SET
     state = 'accepted', reason = NULL, attempts_used = attempts_used + 1, lease_until = NULL, lease_token = NULL,
     sent_at = $same, message_id = v_message_id, attempt_ms = v_attempt_ms
-FROM v WHERE id = v_id AND lease_token = v_token AND state IN ('sending', 'unsure') RETURNING id";
+FROM v WHERE id = v_id AND lease_token = v_token AND state IN ('sending', 'unsure')";
 
 /// What is not told stays as it is. An unsure row keeps its lease token: its own late answer may still
 /// decide it.
@@ -192,7 +216,7 @@ const WRITE_OTHERS: &str = "UPDATE notification SET
     lease_token = CASE WHEN v_state = 'unsure' THEN lease_token END,
     credit = COALESCE(v_credit, credit), detail = COALESCE(v_detail, detail),
     finished_at = COALESCE(v_finished_at, finished_at)
-FROM v WHERE id = v_id AND lease_token = v_token AND state IN ('sending', 'unsure') RETURNING id";
+FROM v WHERE id = v_id AND lease_token = v_token AND state IN ('sending', 'unsure')";
 
 /// Whether receipts wait for a message that can be told, be it one of these.
 const RECEIPTS_WAIT: &str =
@@ -250,7 +274,8 @@ async fn write_rows(
     let mut ours = HashSet::with_capacity(settlements.len());
     for (rows, sql) in [(taken, WRITE_TAKEN), (others, WRITE_OTHERS)] {
         if !rows.is_empty() {
-            for row in tx.query_all_raw(rows.statement(tx.get_database_backend(), sql)?).await? {
+            let statement = rows.statement(tx.get_database_backend(), &format!("{sql} RETURNING id"))?;
+            for row in tx.query_all_raw(statement).await? {
                 ours.insert(row.try_get("", "id")?);
             }
         }

@@ -3,22 +3,29 @@
 
 use std::time::Duration;
 
-use entity::{NotificationId, consent::Source, credit, notification};
+use entity::{EventId, NotificationId, consent::Source, credit, event, identity, notification};
 use magpie::{
     consent,
-    notification::{act, sweep},
+    notification::{
+        act, claim,
+        settle::{self, Settlement},
+        state::Came,
+        sweep,
+    },
     user::erase,
     worker,
 };
 use reqwest::{Method, RequestBuilder};
 use rstest::rstest;
 use sea_orm::{
+    ActiveValue::Set,
     ColumnTrait, ConnectionTrait, DatabaseTransaction, DbBackend, EntityTrait, QueryFilter, QuerySelect, Statement,
     TransactionTrait,
     sea_query::{Expr, LockType},
 };
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
+use uuid::Uuid;
 
 use crate::{
     callbacks::post,
@@ -283,5 +290,83 @@ async fn nothing_is_stored_of_who_is_erased_when_an_event_has_its_turn(
     assert_eq!((&told["state"], &told["reason"]), (&json!("failed"), &json!("unknown_recipient")), "{told}");
     let stored = notification::Entity::find().all(world.ctx.db.read()).await.expect("a query");
     assert!(stored.is_empty(), "{stored:?}");
+    world.finish().await;
+}
+
+#[rstest]
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_another_node_stores_meanwhile_is_stored_once(
+    #[values(Kind::Sqlite, Kind::Postgres)] kind: Kind,
+) {
+    let Some(world) = World::new(kind).await else { return };
+    world.rule(json!({})).await;
+    let ann = world.ready("ann", 1).await;
+    let theirs = world.ctx.db.begin().await.expect("a transaction");
+    let row = event::ActiveModel {
+        id: Set(EventId(Uuid::now_v7())),
+        source: Set("shop".into()),
+        source_id: Set("meanwhile".into()),
+        event_type: Set("order.shipped".into()),
+        time: Set(world.ctx.clock.now()),
+        data: Set(json!({})),
+        body_hash: Set(vec![0; 32]),
+        outcomes: Set(json!([])),
+        created_at: Set(world.ctx.clock.now()),
+    };
+    event::Entity::insert(row).exec_without_returning(&theirs).await.expect("an event");
+    let event = crate::harness::shipped("meanwhile", format!("openid:{APP}/{}", ann.openid));
+    let request = world.http.post(format!("{}/v1/events", world.base)).bearer_auth(&world.key).json(&event);
+    let answer = tokio::spawn(request.send());
+    a_moment().await;
+    assert!(!answer.is_finished(), "it waits");
+    theirs.commit().await.expect("a commit");
+    let answer = answer.await.expect("no panic").expect("an answer");
+    assert_eq!(answer.status(), 422, "the other one says something else");
+    assert_eq!(world.credits(&ann).await, 1, "nothing was spent");
+    let stored = notification::Entity::find().all(world.ctx.db.read()).await.expect("a query");
+    assert!(stored.is_empty(), "{stored:?}");
+    assert_ledger_adds_up(&world).await;
+    world.finish().await;
+}
+
+#[rstest]
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_written_does_not_take_along_what_shares_its_commit(
+    #[values(Kind::Sqlite, Kind::Postgres)] kind: Kind,
+) {
+    let Some(world) = World::new(kind).await else { return };
+    world.rule(json!({})).await;
+    let (ann, bob, cid) = (world.ready("ann", 1).await, world.ready("bob", 1).await, world.ready("cid", 1).await);
+    for (id, phone) in [("1", &ann), ("2", &bob)] {
+        world.told(id, phone).await;
+    }
+    let claimed = claim::claim(&world.ctx, APP, 2, &[]).await.expect("a claim").rows;
+    assert_eq!(claimed.len(), 2);
+    let theirs = world.ctx.db.begin().await.expect("a transaction");
+    let balances = credit::Entity::find().all(&theirs).await.expect("a query");
+    let of_cid = identity::Entity::of_app(APP, [cid.openid.clone()]).one(&theirs).await.expect("a query");
+    let of_cid = of_cid.expect("an identity").id;
+    let balance = balances.iter().find(|balance| balance.identity_id == of_cid).expect("a balance");
+    let (proof, now) = ((Source::Answer, None), world.ctx.clock.now());
+    consent::zero(&theirs, of_cid, &balance.template_id, proof, now).await.expect("zeroed");
+    // The first waits for the writer by itself, what comes after it waits for the same turn.
+    let mut settled = Vec::new();
+    for row in claimed {
+        let ctx = world.ctx.clone();
+        settled.push(tokio::spawn(async move {
+            let came = Came::Accepted { message_id: None };
+            settle::settle(&ctx, &[&Settlement { row, came, duration_ms: 1 }]).await.expect("settled")
+        }));
+        a_moment().await;
+    }
+    let told = told_during(&world, theirs, &cid).await;
+    assert_eq!((&told["state"], &told["reason"]), (&json!("failed"), &json!("no_credit")), "{told}");
+    for settled in settled {
+        let next = settled.await.expect("no panic").pop().flatten().expect("the lease is ours");
+        assert_eq!(next.state, notification::State::Accepted);
+    }
+    let accepted = notification::Entity::find().filter(notification::Column::State.eq(notification::State::Accepted));
+    assert_eq!(accepted.all(world.ctx.db.read()).await.expect("a query").len(), 2);
+    assert_ledger_adds_up(&world).await;
     world.finish().await;
 }

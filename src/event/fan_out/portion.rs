@@ -20,9 +20,14 @@ use uuid::Uuid;
 use super::{PORTION, act, consented};
 use crate::{
     context::Context,
-    database::{rows::padded, writes::Writes},
+    database::{Lock, rows::padded},
     error::{Code, Error},
-    event::{Incoming, apply::Applied, insert_rows, plan, tell_ended},
+    event::{
+        Incoming,
+        apply::Applied,
+        plan,
+        store::{insert_rows, tell_ended},
+    },
     notification::draft,
     recipient::{self, Recipient},
     rule::compiled::Message,
@@ -144,10 +149,10 @@ async fn notify(
     let message = Message { fields, page, url, miniprogram, violations: Vec::new() };
     let applied = [Applied { event: 0, policy: &policy, rule_id: fan_out.rule_id, to, crowd: None, message }];
     let event = incoming(fan_out);
-    let mut proposed = plan::propose(ctx, tx, &applied, &[(fan_out.event_id, &event)], now).await?;
+    let mut proposed = plan::propose(ctx, tx, &applied, &[(fan_out.event_id, &event)], (Lock::Held, now)).await?;
     let plan = proposed.plans.pop().unwrap_or_default();
     let unreached = plan.outcomes.iter().filter(|outcome| outcome.id.is_none()).count();
-    let mut writes = Writes::of(tx);
+    let mut writes = ctx.db.writes();
     proposed.reservations.write_with(&mut writes, now)?;
     let ended = insert_rows(plan.notifications, &draft::NEW, &mut writes)?;
     writes.exec(tx).await?;
@@ -162,8 +167,12 @@ async fn without_notified(
     references: Vec<String>,
 ) -> Result<Vec<String>, Error> {
     let parsed: Vec<_> = references.iter().map(|reference| Recipient::parse(reference).ok()).collect();
-    let people =
-        recipient::resolve(tx, parsed.iter().flatten().map(|recipient| (recipient, fan_out.app_id.as_str()))).await?;
+    let people = recipient::resolve(
+        tx,
+        parsed.iter().flatten().map(|recipient| (recipient, fan_out.app_id.as_str())),
+        Lock::Held,
+    )
+    .await?;
     let identity_of = |recipient: &Recipient| {
         let of_app = people.get(recipient)?.identities.iter().rfind(|identity| identity.app_id == fan_out.app_id)?;
         Some(of_app.id)

@@ -27,7 +27,7 @@ const PRODUCT_LAYER: usize = 3;
 const NEIGHBOURS: &[(&str, &str)] = &[
     ("context", "database"),
     ("context", "group"),
-    ("group", "database"),
+    ("database", "group"),
     // A command runs the server, or the server with a simulator beside it.
     ("cli", "app"),
     ("cli", "dev"),
