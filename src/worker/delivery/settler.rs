@@ -1,7 +1,10 @@
 //! Settles the answers as they come, in groups. The answer of the only call is settled at once; while others are
 //! under way it waits a moment for theirs, after the message itself has long been sent.
 
-use std::{collections::HashSet, time::Duration};
+use std::{
+    collections::{BTreeMap, HashSet},
+    time::Duration,
+};
 
 use entity::{attempt::Outcome, notification::State};
 use tokio::sync::mpsc;
@@ -19,7 +22,7 @@ use crate::{
 /// Answers settled in one transaction at most.
 const BATCH: usize = 256;
 /// How long answers are gathered while more calls are under way.
-const GATHER: Duration = Duration::from_millis(2);
+const GATHER: Duration = Duration::from_millis(4);
 /// Pause before a settle is tried again when the database is away.
 const AGAIN: Duration = Duration::from_millis(200);
 
@@ -80,6 +83,7 @@ async fn settle_batch(ctx: &Context, batch: &[Answer]) -> Result<(), Error> {
 /// Settles, and tells the log and the metrics.
 pub(super) async fn settle_and_log(ctx: &Context, settlements: &[&Settlement]) -> Result<Vec<Option<Next>>, Error> {
     let results = settle::settle(ctx, settlements).await?;
+    let mut counts: BTreeMap<(&str, &'static str), u64> = BTreeMap::new();
     for (settlement, next) in settlements.iter().zip(&results) {
         let row = &settlement.row;
         let errcode = match &settlement.came {
@@ -87,7 +91,7 @@ pub(super) async fn settle_and_log(ctx: &Context, settlements: &[&Settlement]) -
             came => came.refusal().map(|refusal| refusal.errcode),
         };
         let outcome = next.as_ref().map_or("lease_lost", |next| word(next.outcome));
-        metrics::counter!("magpie_pushes_total", "app_id" => row.app_id.clone(), "outcome" => outcome).increment(1);
+        *counts.entry((&row.app_id, outcome)).or_default() += 1;
         let Some(next) = next else {
             tracing::warn!(notification.id = %row.id, wechat.errcode = errcode, "notification.lease_lost");
             continue;
@@ -103,6 +107,9 @@ pub(super) async fn settle_and_log(ctx: &Context, settlements: &[&Settlement]) -
             duration_ms = settlement.duration_ms,
             "notification.push"
         );
+    }
+    for ((app_id, outcome), count) in counts {
+        metrics::counter!("magpie_pushes_total", "app_id" => app_id.to_owned(), "outcome" => outcome).increment(count);
     }
     Ok(results)
 }
