@@ -138,10 +138,8 @@ fn pool(config: &Config, connections: u32) -> ConnectOptions {
 
 /// Each statement has its index. A plan that was made while a table was all but empty reads the whole
 /// table, and stays with its connection while the table grows; and no statement here is long enough to
-/// be worth compiling. What a statement is told of changes nothing in how it is best done, but a list of one looks cheaper
-/// than one of unknown length, so PostgreSQL would plan it anew each time, which takes longer than to do it.
-const POSTGRES_PLANS: [(&str, &str); 3] =
-    [("enable_seqscan", "off"), ("jit", "off"), ("plan_cache_mode", "force_generic_plan")];
+/// be worth compiling.
+const POSTGRES_PLANS: [(&str, &str); 2] = [("enable_seqscan", "off"), ("jit", "off")];
 
 fn postgres(config: &Config) -> ConnectOptions {
     let mut options = pool(config, config.connections());

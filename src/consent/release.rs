@@ -2,10 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use entity::{
-    IdentityId, NotificationId, Timestamp,
-    notification::{Credit, State},
-};
+use entity::{IdentityId, NotificationId, Timestamp, notification::Credit};
 use sea_orm::{ActiveEnum, ConnectionTrait, DatabaseTransaction, FromQueryResult};
 
 use super::{Granted, Want, reserve};
@@ -15,7 +12,8 @@ use crate::{database::rows::Rows, error::Error};
 const ROWS_A_STATEMENT: usize = 256;
 
 /// As many of those who wait as there are credits, the oldest first; of a long-term template that is on all of them.
-/// The state is bound, so that the index of the identities is taken, not one of all that waits.
+/// The expression of the state fits no index of all that waits, so that the one of the identities is taken. (A bound state
+/// would fit none either, but has SQLite plan the statement anew each time.)
 const WAITING: &str = "
     SELECT id, app_id, identity_id, template_id, due_at FROM (
         SELECT n.id, n.app_id, n.identity_id, n.template_id, n.due_at, c.kind, c.credits,
@@ -23,13 +21,13 @@ const WAITING: &str = "
         FROM (SELECT DISTINCT v_identity_id, v_template_id FROM v) AS balance
         JOIN credit c ON c.identity_id = v_identity_id AND c.template_id = v_template_id AND c.credits > 0
         JOIN notification n ON n.identity_id = c.identity_id AND n.template_id = c.template_id
-        WHERE n.state = $same AND n.expires_at > $same
+        WHERE n.state || '' = 'waiting' AND n.expires_at > $same
     ) AS waiting
     WHERE kind = 'long_term' OR place <= credits
     ORDER BY id";
 
 const RELEASE: &str = "UPDATE notification SET state = 'pending', credit = v_credit, reason = NULL, due_at = v_due_at
-    FROM v WHERE id = v_id AND state = $same";
+    FROM v WHERE id = v_id AND state || '' = 'waiting'";
 
 #[derive(FromQueryResult)]
 struct Waiting {
@@ -47,8 +45,8 @@ pub(super) async fn waiting<'a>(
     balances: impl Iterator<Item = (IdentityId, &'a str)>,
     now: Timestamp,
 ) -> Result<BTreeSet<String>, Error> {
-    let (backend, waits) = (tx.get_database_backend(), State::Waiting.to_value());
-    let mut rows = Rows::of(&["v_identity_id", "v_template_id"]).with(waits.clone()).with(now);
+    let backend = tx.get_database_backend();
+    let mut rows = Rows::of(&["v_identity_id", "v_template_id"]).with(now);
     for (identity_id, template_id) in balances {
         rows.push([identity_id.into(), template_id.into()]);
     }
@@ -64,7 +62,7 @@ pub(super) async fn waiting<'a>(
     let granted = reserve(tx, &waiting.iter().map(want).collect::<Vec<_>>(), now).await?;
     let mut released = BTreeSet::new();
     for chunk in waiting.into_iter().zip(granted).collect::<Vec<_>>().chunks(ROWS_A_STATEMENT) {
-        let mut rows = Rows::of(&["v_id", "v_credit", "v_due_at"]).with(waits.clone());
+        let mut rows = Rows::of(&["v_id", "v_credit", "v_due_at"]);
         for (row, granted) in chunk {
             let credit = match granted {
                 Granted::Reserved => Credit::Reserved,
