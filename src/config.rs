@@ -201,7 +201,7 @@ impl Config {
 
     /// Connections to PostgreSQL, or readers of SQLite.
     pub fn connections(&self) -> u32 {
-        self.database_connections.unwrap_or(if self.is_sqlite() { 4 } else { 8 })
+        self.database_connections.unwrap_or(if self.is_sqlite() { 4 } else { 12 })
     }
 
     /// Whether the database is the embedded one.

@@ -11,8 +11,8 @@
 //! template counts 1 for on and 0 for off, and nothing is reserved.
 //!
 //! Who locks rows in one transaction takes them in this order, so that transactions wait for each other instead of
-//! deadlocking: the identity; the balances by identity, then by template to the letter; a notification after its
-//! balance. What is to be learnt from a notification first is read without a lock, and once more under it.
+//! deadlocking: the identity; the balances by identity, then by template to the letter; a notification, and a new event,
+//! after its balance. What is to be learnt from a notification first is read without a lock, and once more under it.
 
 pub mod ask;
 mod forget;

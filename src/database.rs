@@ -1,4 +1,5 @@
-//! Connections: one pool on PostgreSQL; on SQLite one writer and a pool of readers.
+//! Connections: on PostgreSQL a pool, and one whose statements are planned once; on SQLite one writer and a pool of
+//! readers.
 
 mod again;
 mod alone;
@@ -36,6 +37,7 @@ const PING_AFTER_IDLE: Duration = Duration::from_secs(30);
 pub struct Database {
     write: DatabaseConnection,
     read: DatabaseConnection,
+    planned_once: DatabaseConnection,
     waiting: Waiting,
 }
 
@@ -51,14 +53,19 @@ impl Database {
     /// Connects as the configuration says. An SQLite file is created when missing.
     pub async fn connect(config: &Config) -> Result<Self, DbErr> {
         if !config.is_sqlite() {
-            let write = sea_orm::Database::connect(postgres(config)).await?;
-            return Ok(Self { read: write.clone(), write, waiting: Waiting::default() });
+            let (some, others) = shares(config.connections());
+            let write = sea_orm::Database::connect(postgres(config, others, &[])).await?;
+            let planned_once = match some {
+                0 => write.clone(),
+                some => sea_orm::Database::connect(postgres(config, some, &[PLANNED_ONCE])).await?,
+            };
+            return Ok(Self { read: write.clone(), write, planned_once, waiting: Waiting::default() });
         }
         // A deferred transaction that turns into a write fails whatever busy_timeout says, so writers
         // queue for the one connection instead.
         let write = sea_orm::Database::connect(sqlite(config, 1, false)).await?;
         let read = sea_orm::Database::connect(sqlite(config, config.connections(), true)).await?;
-        Ok(Self { write, read, waiting: Waiting::default() })
+        Ok(Self { planned_once: read.clone(), write, read, waiting: Waiting::default() })
     }
 
     /// For single statements that change something.
@@ -69,6 +76,13 @@ impl Database {
     /// For queries outside a transaction.
     pub fn read(&self) -> &DatabaseConnection {
         &self.read
+    }
+
+    /// For the statements of each event and each message: single lookups, whatever they are told. PostgreSQL, to which a
+    /// list of one looks cheaper than one of unknown length, would plan them anew each time, which takes longer than to
+    /// do them. What has a limit or looks for a state is not to be planned that way. On SQLite the same as `read`.
+    pub fn planned_once(&self) -> &DatabaseConnection {
+        &self.planned_once
     }
 
     /// Begins a transaction that may write.
@@ -91,7 +105,7 @@ impl Database {
         if self.is_sqlite() {
             self.waiting.on_sqlite(&self.write, writes).await
         } else {
-            alone::on_postgres(&self.write, writes).await
+            alone::on_postgres(&self.planned_once, writes).await
         }
     }
 
@@ -120,6 +134,7 @@ impl Database {
     }
 
     pub async fn close(&self) -> Result<(), DbErr> {
+        self.planned_once.close_by_ref().await?;
         self.read.close_by_ref().await?;
         self.write.close_by_ref().await
     }
@@ -140,10 +155,18 @@ fn pool(config: &Config, connections: u32) -> ConnectOptions {
 /// table, and stays with its connection while the table grows; and no statement here is long enough to
 /// be worth compiling.
 const POSTGRES_PLANS: [(&str, &str); 2] = [("enable_seqscan", "off"), ("jit", "off")];
+const PLANNED_ONCE: (&str, &str) = ("plan_cache_mode", "force_generic_plan");
 
-fn postgres(config: &Config) -> ConnectOptions {
-    let mut options = pool(config, config.connections());
-    options.map_sqlx_postgres_opts(|postgres| postgres.options(POSTGRES_PLANS));
+/// How many connections are for statements that are planned once, and how many for all others: few do without, because
+/// a transaction may need a second one.
+fn shares(connections: u32) -> (u32, u32) {
+    let some = if connections < 6 { 0 } else { connections / 3 };
+    (some, connections - some)
+}
+
+fn postgres(config: &Config, connections: u32, plans: &'static [(&str, &str)]) -> ConnectOptions {
+    let mut options = pool(config, connections);
+    options.map_sqlx_postgres_opts(move |postgres| postgres.options(POSTGRES_PLANS).options(plans.iter().copied()));
     options
 }
 

@@ -240,7 +240,7 @@ async fn try_accept(
         let proposed = plan::propose(ctx, &tx, &applied, &fresh, (Lock::Held, now)).await?;
         (Some(tx), proposed)
     } else {
-        let proposed = plan::propose(ctx, ctx.db.read(), &applied, &fresh, (Lock::Open, now)).await?;
+        let proposed = plan::propose(ctx, ctx.db.planned_once(), &applied, &fresh, (Lock::Open, now)).await?;
         if proposed.waits() {
             return Ok(None);
         }

@@ -108,7 +108,7 @@ async fn write_plain(
     let sql = format!("{WRITE_TAKEN} RETURNING id, {RECEIPTS_WAIT}");
     let statement = rows.with(now - receipt::HELD_FOR).statement(ctx.db.write().get_database_backend(), &sql)?;
     let (mut ours, mut receipts_wait) = (HashSet::with_capacity(settlements.len()), false);
-    for row in ctx.db.write().query_all_raw(statement).await? {
+    for row in ctx.db.planned_once().query_all_raw(statement).await? {
         ours.insert(row.try_get("", "id")?);
         receipts_wait |= row.try_get::<bool>("", "receipts_wait")?;
     }
