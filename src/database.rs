@@ -198,3 +198,13 @@ async fn is_at_rest(connection: &mut SqliteConnection) -> Result<bool, sqlx::Err
     }
     Ok(at_rest)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::shares;
+
+    #[test]
+    fn a_third_of_the_connections_plans_once_unless_there_are_few() {
+        assert_eq!([2, 5, 6, 12, 16].map(shares), [(0, 2), (0, 5), (2, 4), (4, 8), (5, 11)]);
+    }
+}

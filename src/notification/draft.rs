@@ -92,8 +92,8 @@ pub const NEW: Insert<notification::Entity> = Insert {
     suffix: "",
 };
 
-/// The same, where the people were read without a lock: of one who was erased meanwhile, or has become one with
-/// another user, nothing is stored.
+/// The same on SQLite, where the people were read before the transaction: of one who was erased meanwhile, or has become
+/// one with another user, nothing is stored. (PostgreSQL looks at all of them first, and holds them.)
 pub const NEW_OF_WHO_IS_THERE: Insert<notification::Entity> = Insert {
     only_if: "EXISTS (SELECT 1 FROM identity WHERE identity.id = v.identity_id AND identity.user_id = v.user_id)",
     ..NEW

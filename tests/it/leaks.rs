@@ -337,7 +337,11 @@ async fn no_secret_is_where_it_must_not_be(#[values(Kind::Sqlite, Kind::Postgres
     let directory = tempfile::tempdir().expect("a directory");
     let mut server = start(directory.path(), &database.url).await;
     server.every_flow().await;
+    let made_up = Method::from_bytes(b"MADE-UP").expect("a method");
+    server.call(made_up, "/v1/events", None, None).await;
     let metrics = server.call(Method::GET, "/metrics", None, None).await.text;
+    // Whoever asks may make up methods, and each would be a series that is kept for ever.
+    assert!(metrics.contains("http_request_method=\"_OTHER\"") && !metrics.contains("MADE-UP"), "{metrics}");
     assert!(metrics.contains("magpie_pushes_total"), "{metrics}");
     let db = Database::connect(&database.url).await.expect("a connection");
     let stored = identity::Entity::find().one(&db).await.expect("a query").expect("a row");
