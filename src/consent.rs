@@ -29,7 +29,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use entity::{
     ConsentId, IdentityId, NotificationId, Timestamp,
     consent::{self as entry, Kind, Source},
-    credit, identity, notification,
+    credit, identity, notification, template,
 };
 use sea_orm::{
     ActiveValue::Set,
@@ -168,6 +168,33 @@ pub async fn entries(
 type Of = (IdentityId, String);
 
 type Balances = HashMap<Of, credit::Model>;
+
+/// What is left for a person's messages from a template.
+#[derive(Clone, Copy, Debug)]
+pub struct Balance {
+    pub kind: template::Kind,
+    pub credits: i32,
+}
+
+/// Balances that were looked for; None where there is none.
+pub type Seen = HashMap<(IdentityId, String), Option<Balance>>;
+
+/// Looks for the balances that are not among those seen, and adds them.
+pub async fn see<'a>(
+    db: &impl ConnectionTrait,
+    of: impl Iterator<Item = (IdentityId, &'a str)>,
+    lock: Lock,
+    seen: &mut Seen,
+) -> Result<(), Error> {
+    let of: Vec<_> = of.filter(|(id, template_id)| !seen.contains_key(&(*id, (*template_id).to_owned()))).collect();
+    let mut found = balances_of(db, of.iter().copied(), lock).await?;
+    for (identity_id, template_id) in of {
+        let of = (identity_id, template_id.to_owned());
+        let balance = found.remove(&of).map(|row| Balance { kind: row.kind, credits: row.credits });
+        seen.entry(of).or_insert(balance);
+    }
+    Ok(())
+}
 
 /// Locks the balances in one order, so that transactions wait for each other instead of deadlocking.
 async fn lock<'a>(

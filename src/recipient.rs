@@ -1,5 +1,7 @@
 //! Recipients as business systems name them, and the identities they stand for.
 
+pub mod ahead;
+
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use entity::{IdentityId, Timestamp, UserId, identity, user};
@@ -79,21 +81,29 @@ pub async fn resolve<'a>(
     wanted: impl Iterator<Item = (&'a Recipient, &'a str)>,
     lock: Lock,
 ) -> Result<HashMap<Recipient, Person>, Error> {
-    let mut at_once: HashMap<&Recipient, bool> = HashMap::new();
-    for (recipient, app_id) in wanted {
-        // An openid of the app itself is the identity: its person's others need not be asked for.
-        let names_it = matches!(recipient, Recipient::Openid { app_id: of, .. } if of == app_id);
-        at_once.entry(recipient).and_modify(|all| *all &= names_it).or_insert(names_it);
-    }
-    let (openids, others): (Vec<_>, Vec<_>) = at_once.into_iter().partition(|(_, names_it)| *names_it);
-    let mut people = by_openid(db, openids.into_iter().map(|(recipient, _)| recipient), lock).await?;
-    people.extend(by_user(db, &others.into_iter().map(|(recipient, _)| recipient).collect(), lock).await?);
+    let wanted: Vec<_> = wanted.collect();
+    let openids = by_openid_only(wanted.iter().copied());
+    let others =
+        wanted.iter().map(|(recipient, _)| *recipient).filter(|recipient| !openids.contains(recipient)).collect();
+    let mut people = by_openid(db, openids.into_iter(), lock).await?;
+    people.extend(by_user(db, &others, lock).await?);
     Ok(people)
 }
 
-async fn by_openid(
+/// Those whose openid is of the app in which they are to be reached, each time they are named: it is the identity, and
+/// their others need not be asked for.
+fn by_openid_only<'a>(wanted: impl Iterator<Item = (&'a Recipient, &'a str)>) -> HashSet<&'a Recipient> {
+    let mut names_it: HashMap<&Recipient, bool> = HashMap::new();
+    for (recipient, app_id) in wanted {
+        let here = matches!(recipient, Recipient::Openid { app_id: of, .. } if of == app_id);
+        names_it.entry(recipient).and_modify(|all| *all &= here).or_insert(here);
+    }
+    names_it.into_iter().filter(|(_, names_it)| *names_it).map(|(recipient, _)| recipient).collect()
+}
+
+async fn by_openid<'a>(
     db: &impl ConnectionTrait,
-    recipients: impl Iterator<Item = &Recipient>,
+    recipients: impl Iterator<Item = &'a Recipient>,
     lock: Lock,
 ) -> Result<HashMap<Recipient, Person>, Error> {
     let named = recipients.filter_map(|recipient| match recipient {

@@ -9,7 +9,7 @@ use entity::{
 };
 use sea_orm::{ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, QueryFilter, QuerySelect};
 
-use super::{Balances, ENTRIES, Of, balances_of, delivery_entry};
+use super::{ENTRIES, Of, Seen, delivery_entry, see};
 use crate::{
     database::{Lock, rows::Rows, writes::Writes},
     error::Error,
@@ -61,30 +61,33 @@ impl Reservations {
 /// Sets a credit aside for each message, in order, as far as there are any: two messages never get
 /// the same one. The balances stay locked until the transaction ends.
 pub async fn reserve(tx: &DatabaseTransaction, wants: &[Want], now: Timestamp) -> Result<Vec<Granted>, Error> {
-    let (granted, reservations) = set_aside(tx, wants, Lock::Held, now).await?;
+    let mut seen = Seen::new();
+    see(tx, wants.iter().map(|want| (want.identity_id, want.template_id.as_str())), Lock::Held, &mut seen).await?;
+    let (granted, reservations) = set_aside(tx, wants, &seen, now).await?;
     let mut writes = Writes::on(tx.get_database_backend());
     reservations.write_with(&mut writes, now)?;
     writes.exec(tx).await?;
     Ok(granted)
 }
 
-/// The same, leaving it to the caller to store the reservations. Not all of them are written when a credit that was not
-/// locked is gone by then.
+/// The same of balances that were seen, leaving it to the caller to store the reservations. Not all of them are written
+/// when a credit that was not locked is gone by then.
 pub async fn set_aside(
     db: &impl ConnectionTrait,
     wants: &[Want],
-    lock: Lock,
+    seen: &Seen,
     now: Timestamp,
 ) -> Result<(Vec<Granted>, Reservations), Error> {
-    let balances =
-        balances_of(db, wants.iter().map(|want| (want.identity_id, want.template_id.as_str())), lock).await?;
-    let free = free_templates(db, wants, &balances).await?;
-    let mut left: HashMap<_, _> = balances.iter().map(|(of, balance)| (of, balance.credits)).collect();
+    let free = free_templates(db, wants, seen).await?;
+    let balance = |of: &Of| seen.get(of).copied().flatten();
+    let mut left = HashMap::new();
     let mut granted = Vec::with_capacity(wants.len());
     let mut reservations = Reservations::default();
     for want in wants {
         let of = (want.identity_id, want.template_id.clone());
-        let grant = match (balances.get(&of).map(|balance| balance.kind), left.get_mut(&of)) {
+        let balance = balance(&of);
+        let left = balance.map(|balance| left.entry(of.clone()).or_insert(balance.credits));
+        let grant = match (balance.map(|balance| balance.kind), left) {
             (Some(template::Kind::LongTerm), Some(1..)) => Granted::Standing,
             (Some(template::Kind::OneTime), Some(left @ 1..)) => {
                 *left -= 1;
@@ -101,12 +104,8 @@ pub async fn set_aside(
 }
 
 /// Those templates, of the wants without a balance, that need no consent: a service account's.
-async fn free_templates(
-    db: &impl ConnectionTrait,
-    wants: &[Want],
-    balances: &Balances,
-) -> Result<HashSet<String>, Error> {
-    let without = |want: &&Want| !balances.contains_key(&(want.identity_id, want.template_id.clone()));
+async fn free_templates(db: &impl ConnectionTrait, wants: &[Want], seen: &Seen) -> Result<HashSet<String>, Error> {
+    let without = |want: &&Want| seen.get(&(want.identity_id, want.template_id.clone())).is_none_or(Option::is_none);
     let ids: HashSet<_> = wants.iter().filter(without).map(|want| want.template_id.as_str()).collect();
     if ids.is_empty() {
         return Ok(HashSet::new());

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::{Incoming, Outcome, apply::Applied};
 use crate::{
-    consent::{self, Granted, Reservations, Want},
+    consent::{self, Granted, Reservations, Seen, Want},
     context::Context,
     database::Lock,
     error::Error,
@@ -22,7 +22,7 @@ use crate::{
         lane::{Claimed, Handover, lanes},
     },
     pause::Pauses,
-    recipient::{self, Identity, Person, Recipient},
+    recipient::{self, Identity, Person, Recipient, ahead::Wanted},
     rule::compiled::Violation,
 };
 
@@ -107,13 +107,17 @@ pub(super) async fn propose(
         .enumerate()
         .flat_map(|(from, one)| one.to.iter().map(move |to| Candidate::of(from, one, to)))
         .collect();
-    let wanted = candidates
-        .iter()
-        .filter_map(|candidate| Some((candidate.recipient.as_ref().ok()?, candidate.applied.policy.app_id.as_str())));
-    let people = recipient::resolve(db, wanted, lock).await?;
+    let wanted = candidates.iter().filter_map(|candidate| {
+        let (recipient, policy) = (candidate.recipient.as_ref().ok()?, candidate.applied.policy);
+        Some(Wanted { recipient, app_id: &policy.app_id, template_id: &policy.template_id })
+    });
+    let (people, seen) = match lock {
+        Lock::Open => recipient::ahead::look(db, wanted).await?,
+        Lock::Held => (recipient::resolve(db, wanted.map(|one| (one.recipient, one.app_id)), lock).await?, Seen::new()),
+    };
 
     let mut plans: Vec<Plan> = events.iter().map(|_| Plan::default()).collect();
-    let mut seen = HashMap::new();
+    let mut once = HashMap::new();
     let mut wants = Vec::new();
     for candidate in &candidates {
         let event = candidate.applied.event;
@@ -126,14 +130,14 @@ pub(super) async fn propose(
             }
         };
         // Two references to one person are one message.
-        let once = (event, candidate.applied.rule_id, identity.id);
-        if let Some(index) = seen.get(&once) {
+        let message = (event, candidate.applied.rule_id, identity.id);
+        if let Some(index) = once.get(&message) {
             let first: &Outcome = &plan.outcomes[*index];
             let again = Outcome { recipient: candidate.reference.to_owned(), ..first.clone() };
             plan.tell(candidate.from, again);
             continue;
         }
-        seen.insert(once, plan.outcomes.len());
+        once.insert(message, plan.outcomes.len());
         let row = row(ctx, candidate.applied, identity, events[event], now);
         if row.state == State::Pending {
             let want =
@@ -143,7 +147,7 @@ pub(super) async fn propose(
         plan.tell(candidate.from, outcome(candidate, &row));
         plan.notifications.push(row);
     }
-    let reservations = reserve(db, &mut plans, wants, (lock, now)).await?;
+    let reservations = reserve(db, &mut plans, wants, seen, (lock, now)).await?;
     Ok(Proposed { plans, reservations })
 }
 
@@ -243,11 +247,14 @@ async fn reserve(
     db: &impl ConnectionTrait,
     plans: &mut [Plan],
     wants: Vec<(usize, usize, Want)>,
+    mut seen: Seen,
     (lock, now): (Lock, Timestamp),
 ) -> Result<Reservations, Error> {
     let (places, wants): (Vec<_>, Vec<_>) =
         wants.into_iter().map(|(event, index, want)| ((event, index), want)).unzip();
-    let (granted, reservations) = consent::set_aside(db, &wants, lock, now).await?;
+    let of = wants.iter().map(|want| (want.identity_id, want.template_id.as_str()));
+    consent::see(db, of, lock, &mut seen).await?;
+    let (granted, reservations) = consent::set_aside(db, &wants, &seen, now).await?;
     for ((event, index), granted) in places.into_iter().zip(granted) {
         let plan = &mut plans[event];
         let row = &mut plan.notifications[index];
