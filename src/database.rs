@@ -17,8 +17,8 @@ use sea_orm::sqlx::{
     sqlite::{SqliteConnection, SqliteJournalMode, SqliteSynchronous},
 };
 use sea_orm::{
-    ConnectOptions, ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, SqliteTransactionMode,
-    Statement, TransactionOptions, TransactionTrait,
+    ConnectOptions, ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, SqlErr,
+    SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait,
 };
 use secrecy::ExposeSecret;
 
@@ -57,7 +57,7 @@ impl Database {
             let write = sea_orm::Database::connect(postgres(config, others, &[])).await?;
             let planned_once = match some {
                 0 => write.clone(),
-                some => sea_orm::Database::connect(postgres(config, some, &[PLANNED_ONCE])).await?,
+                some => sea_orm::Database::connect(postgres(config, some, &PLANNED_ONCE)).await?,
             };
             return Ok(Self { read: write.clone(), write, planned_once, waiting: Waiting::default() });
         }
@@ -78,9 +78,10 @@ impl Database {
         &self.read
     }
 
-    /// For the statements of each event and each message: single lookups, whatever they are told. PostgreSQL, to which a
-    /// list of one looks cheaper than one of unknown length, would plan them anew each time, which takes longer than to
-    /// do them. What has a limit or looks for a state is not to be planned that way. On SQLite the same as `read`.
+    /// For the statements of each event and each message: single lookups, and what is read in the order of an index.
+    /// PostgreSQL, to which a list of one looks cheaper than one of unknown length, would plan them anew each time, which
+    /// takes longer than to do them. What hangs on how many rows there are is not to be planned that way. On SQLite the
+    /// same as `read`.
     pub fn planned_once(&self) -> &DatabaseConnection {
         &self.planned_once
     }
@@ -140,6 +141,11 @@ impl Database {
     }
 }
 
+/// Whether somebody else has stored a row of this name.
+pub fn is_taken(error: &DbErr) -> bool {
+    matches!(error.sql_err(), Some(SqlErr::UniqueConstraintViolation(_)))
+}
+
 fn pool(config: &Config, connections: u32) -> ConnectOptions {
     let mut options = ConnectOptions::new(config.database_url.expose_secret());
     options
@@ -155,7 +161,17 @@ fn pool(config: &Config, connections: u32) -> ConnectOptions {
 /// table, and stays with its connection while the table grows; and no statement here is long enough to
 /// be worth compiling.
 const POSTGRES_PLANS: [(&str, &str); 2] = [("enable_seqscan", "off"), ("jit", "off")];
-const PLANNED_ONCE: (&str, &str) = ("plan_cache_mode", "force_generic_plan");
+/// A plan that is made once must not hang on what was in the tables when it was made: rows are looked up one by one, or
+/// read in the order of an index until there are enough. Nothing is gathered first, and it is rows that cost, not pages,
+/// or else a table that is believed to be small is read as a whole; before its first ANALYZE each is.
+const PLANNED_ONCE: [(&str, &str); 6] = [
+    ("plan_cache_mode", "force_generic_plan"),
+    ("enable_sort", "off"),
+    ("enable_hashjoin", "off"),
+    ("enable_mergejoin", "off"),
+    ("cpu_tuple_cost", "1"),
+    ("cpu_index_tuple_cost", "1"),
+];
 
 /// How many connections are for statements that are planned once, and how many for all others: few do without, because
 /// a transaction may need a second one.

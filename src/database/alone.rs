@@ -11,7 +11,7 @@ use sea_orm::{
     ConnectionTrait, DatabaseConnection, DbErr, SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait,
 };
 
-use super::writes::Writes;
+use super::{is_taken, writes::Writes};
 use crate::{
     error::{Code, Error},
     group::{Group, Limits},
@@ -39,9 +39,9 @@ pub(super) async fn on_postgres(db: &DatabaseConnection, writes: Writes) -> Resu
     Ok(row.try_get("", "whole")?)
 }
 
-/// Whether the statement gave itself up.
+/// Whether the statement gave itself up, or met a row of the same name.
 fn gave_up(error: &DbErr) -> bool {
-    error.to_string().contains(super::writes::GIVEN_UP)
+    error.to_string().contains(super::writes::GIVEN_UP) || is_taken(error)
 }
 
 impl Waiting {

@@ -101,7 +101,7 @@ async fn next_level(ctx: &Context, app_id: &str, below: i32) -> Result<Option<i3
         .order_by_desc(row::Column::Priority)
         .limit(1)
         .into_tuple()
-        .one(ctx.db.read())
+        .one(ctx.db.planned_once())
         .await?;
     Ok(level)
 }
@@ -116,9 +116,15 @@ async fn next_due(ctx: &Context, app_id: &str, priority: i32, now: Timestamp) ->
         .order_by_asc(row::Column::DueAt)
         .limit(1)
         .into_tuple()
-        .one(ctx.db.read())
+        .one(ctx.db.planned_once())
         .await?;
     Ok(due)
+}
+
+/// Whether a message that is found by something else, such as its user, is pending: the expression fits no index of all
+/// that is pending, which would be read from end to end.
+pub fn is_pending() -> Expr {
+    Expr::cust(r#""notification"."state" || '' = 'pending'"#)
 }
 
 /// The state is part of the text: a bound one hides from the database that the partial index fits.
@@ -128,14 +134,14 @@ fn pending_of(app_id: &str) -> Condition {
         .add(row::Column::State.into_expr().eq(Expr::Constant("pending".into())))
 }
 
-/// One statement: a row locked by another node is skipped, not waited for. What is more urgent is looked up once
-/// for each user, among the user's messages: a subquery of this form is not made a join with all that is pending, and the
-/// expression of the state fits no index of that.
+/// One statement: a row locked by another node is skipped, not waited for. What is in flight and what is more urgent is
+/// looked up once for each user: a subquery of this form is not made a join with all that is in flight or pending, and the
+/// expression of the more urgent one's state fits no index of that.
 const POSTGRES_CLAIM: &str = r"
 WITH due AS MATERIALIZED (
     SELECT id, identity_id, due_at FROM notification n
     WHERE app_id = $1 AND state = 'pending' AND priority = $8 AND due_at <= $2 AND template_id <> ALL ($3)
-      AND NOT EXISTS (SELECT 1 FROM notification s WHERE s.identity_id = n.identity_id AND s.state = 'sending')
+      AND (SELECT 1 FROM notification s WHERE s.identity_id = n.identity_id AND s.state = 'sending' LIMIT 1) IS NULL
     ORDER BY due_at LIMIT $4
     FOR UPDATE SKIP LOCKED
 ), one AS (
@@ -185,7 +191,7 @@ fn postgres_claim(look: &Look<'_>) -> Statement {
 }
 
 async fn on_postgres(ctx: &Context, look: Look<'_>) -> Result<Vec<row::Model>, Error> {
-    Ok(row::Entity::find().from_raw_sql(postgres_claim(&look)).all(ctx.db.write()).await?)
+    Ok(row::Entity::find().from_raw_sql(postgres_claim(&look)).all(ctx.db.planned_once()).await?)
 }
 
 /// SQLite has one writer: what is read in the transaction stays true until it commits.
@@ -237,14 +243,13 @@ fn candidates(look: &Look<'_>, limit: u64) -> Select<row::Entity> {
     unless_paused(look, query)
 }
 
-/// Those of the users who wait for something of a higher priority. The state is bound: the index of the identities is to
-/// be taken, not one of all that is pending.
+/// Those of the users who wait for something of a higher priority.
 pub fn more_urgent(look: &Look<'_>, identities: impl Iterator<Item = IdentityId>) -> Select<row::Entity> {
     let query = row::Entity::find()
         .select_only()
         .column(row::Column::IdentityId)
         .filter(row::Column::IdentityId.is_in(padded(identities)))
-        .filter(row::Column::State.eq(State::Pending))
+        .filter(is_pending())
         .filter(row::Column::Priority.gt(look.priority))
         .filter(row::Column::DueAt.lte(look.now));
     unless_paused(look, query)

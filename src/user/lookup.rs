@@ -1,10 +1,11 @@
 //! Finding people, and what the business systems call them.
 
 use entity::{UserId, identity, user as row};
-use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, QueryTrait, SqlErr, sea_query::Expr};
+use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, QueryTrait, sea_query::Expr};
 
 use crate::{
     context::Context,
+    database::is_taken,
     error::{Code, Error},
     user_data::phone,
 };
@@ -118,7 +119,7 @@ pub async fn set_external_id(ctx: &Context, id: UserId, external_id: Option<&str
         .await;
     match changed {
         Ok(_) => get(ctx, id).await,
-        Err(error) if matches!(error.sql_err(), Some(SqlErr::UniqueConstraintViolation(_))) => {
+        Err(error) if is_taken(&error) => {
             Err(Error::new(Code::StateConflict).detail("Another user has this external id."))
         }
         Err(error) => Err(error.into()),
