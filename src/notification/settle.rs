@@ -18,6 +18,7 @@ use sea_orm::{
 
 use super::{
     attempts,
+    claim::is_pending,
     state::{Came, CreditEffect, Hold, Next, Pause, after_call},
 };
 use crate::{
@@ -339,8 +340,7 @@ pub async fn stop_others<'a>(
             })
             .filter(row::Column::IdentityId.is_in(padded(identities.iter().copied())))
             .filter(row::Column::TemplateId.eq(*template_id))
-            // Bound, so that the index of the identities is taken, not one of all that is pending.
-            .filter(row::Column::State.eq(State::Pending))
+            .filter(is_pending())
             .filter(row::Column::NoCredit.eq(policy))
             .exec(tx)
             .await?;

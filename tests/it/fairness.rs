@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// Copies the app's only message so often, each for an identity of its own.
-async fn pile_up(world: &World, messages: i32) {
+pub async fn pile_up(world: &World, messages: i32) {
     let db = world.ctx.db.write();
     let backend = db.get_database_backend();
     let copy = |column: Column| match (column, backend) {
