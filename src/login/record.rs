@@ -43,13 +43,13 @@ fn who(login: &NewLogin) -> Who {
     (login.app_id.clone(), login.wechat.openid.clone())
 }
 
-/// Sessions of one moment begin alike.
+/// Sessions of one moment begin alike. Of a banned user none is stored; a ban waits for the identity, which is locked.
 const SESSIONS: Insert<session::Entity> = Insert {
     shared: {
         use session::Column as C;
         &[&[C::AppId], &[C::Generation, C::RotatedAt, C::CreatedAt, C::ExpiresAt]]
     },
-    only_if: "",
+    only_if: r#"(SELECT banned_at FROM "user" WHERE "user".id = v.user_id) IS NULL"#,
     suffix: "",
 };
 
@@ -85,16 +85,12 @@ pub(super) async fn record(ctx: &Context, logins: &[Arc<NewLogin>]) -> Result<Ve
         new.entry(who(login)).or_insert(is_new);
         known.insert(who(login), identity);
     }
-    let banned = ban::among(&tx, known.values().map(|identity| identity.user_id)).await?;
-    let sessions: Vec<Recorded> = logins
+    let mut sessions: Vec<Recorded> = logins
         .iter()
         .filter_map(|login| {
             let identity = known.get(&who(login))?;
             // Of two logins of one stranger the first made the user.
             let is_new = new.get_mut(&who(login)).is_some_and(std::mem::take);
-            if banned.contains(&identity.user_id) {
-                return Some(Err(Error::new(Code::UserBanned)));
-            }
             let of = (identity.user_id, identity.id, login.app_id.as_str());
             Some(Ok((crate::session::new_row(ctx, now, of, login.code_mac.clone()), is_new)))
         })
@@ -106,7 +102,12 @@ pub(super) async fn record(ctx: &Context, logins: &[Arc<NewLogin>]) -> Result<Ve
         ..row.into_active_model()
     };
     writes.insert(&SESSIONS, rows.into_iter().map(unrevoked).collect())?;
-    writes.exec(&tx).await?;
+    // Where a row is not written a session key was overtaken, or a user is banned.
+    if !writes.exec(&tx).await? {
+        let banned = ban::among(&tx, known.values().map(|identity| identity.user_id)).await?;
+        let is_banned = |made: &Recorded| made.as_ref().is_ok_and(|(row, _)| banned.contains(&row.user_id));
+        sessions.iter_mut().filter(|made| is_banned(made)).for_each(|made| *made = Err(Error::new(Code::UserBanned)));
+    }
     tx.commit().await?;
     Ok(sessions)
 }
