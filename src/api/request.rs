@@ -33,7 +33,7 @@ static METHODS: [Method; 7] =
 struct Facts {
     id: String,
     path: String,
-    public_url: String,
+    ctx: Option<Context>,
     chinese: bool,
     /// Who asks, once that is known.
     principal: RefCell<Option<String>>,
@@ -64,7 +64,8 @@ pub fn path() -> String {
 }
 
 pub fn public_url() -> String {
-    FACTS.try_with(|facts| facts.public_url.clone()).unwrap_or_default()
+    let configured = |facts: &Facts| facts.ctx.as_ref().map(|ctx| ctx.config.public_url.clone());
+    FACTS.try_with(configured).ok().flatten().unwrap_or_default()
 }
 
 /// The English or the Chinese half of each pair, as the caller reads.
@@ -88,7 +89,7 @@ pub async fn handle<E: Endpoint>(next: Arc<E>, request: Request) -> Result<Respo
     let facts = Facts {
         id: request_id(request.headers()),
         path: request.uri().path().to_owned(),
-        public_url: ctx.as_ref().map(|ctx| ctx.config.public_url.clone()).unwrap_or_default(),
+        ctx: ctx.clone(),
         chinese: reads_chinese(request.headers()),
         principal: RefCell::new(None),
         limits: RefCell::default(),
@@ -121,7 +122,7 @@ async fn answer<E: Endpoint>(next: Arc<E>, request: Request, ctx: Option<Context
         headers.insert(header::ALLOW, methods);
     }
     tell_limits(headers);
-    if let Ok(id) = HeaderValue::from_str(&id()) {
+    if let Ok(Ok(id)) = FACTS.try_with(|facts| HeaderValue::from_str(&facts.id)) {
         headers.insert(REQUEST_ID, id);
     }
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
@@ -130,15 +131,17 @@ async fn answer<E: Endpoint>(next: Arc<E>, request: Request, ctx: Option<Context
     }
     let status = response.status().as_u16();
     durations(&method, status).record(stopwatch.elapsed());
-    tracing::info!(
-        request.id = id(),
-        http.request.method = %method,
-        url.path = path(),
-        http.response.status_code = status,
-        principal = FACTS.try_with(|facts| facts.principal.borrow().clone()).ok().flatten(),
-        duration_ms = stopwatch.millis(),
-        "request"
-    );
+    let _ = FACTS.try_with(|facts| {
+        tracing::info!(
+            request.id = facts.id,
+            http.request.method = %method,
+            url.path = facts.path,
+            http.response.status_code = status,
+            principal = facts.principal.borrow().as_deref(),
+            duration_ms = stopwatch.millis(),
+            "request"
+        );
+    });
     Ok(response)
 }
 

@@ -1,5 +1,6 @@
 //! By what a repeat of an event is known to say the same.
 
+use serde::Serialize;
 use serde_json::Value as Json;
 
 use super::Incoming;
@@ -7,66 +8,69 @@ use crate::secret::sha256;
 
 /// The order of keys means nothing in JSON, so it means nothing here.
 pub(super) fn body_hash(event: &Incoming) -> Vec<u8> {
-    sha256(said(event).as_bytes()).to_vec()
+    sha256(&said(event)).to_vec()
 }
 
 /// What an event says, its keys in their order.
-fn said(event: &Incoming) -> String {
+fn said(event: &Incoming) -> Vec<u8> {
     let Incoming { source, id, event_type, time, subject, to, data, app_ids: _, direct: _, .. } = event;
-    let mut text = String::from("{\"data\":");
+    let mut text = b"{\"data\":".to_vec();
     write_sorted(data, &mut text);
-    let mut member = |name: &str, value: serde_json::Result<String>| {
-        for part in [",\"", name, "\":", &value.unwrap_or_default()] {
-            text.push_str(part);
-        }
-    };
     if let Some(deliver_at) = &event.deliver_at {
-        member("deliver_at", serde_json::to_string(deliver_at));
+        write_member("deliver_at", deliver_at, &mut text);
     }
-    member("id", serde_json::to_string(id));
+    write_member("id", id, &mut text);
     if let Some(priority) = &event.priority {
-        member("priority", serde_json::to_string(priority));
+        write_member("priority", priority, &mut text);
     }
-    member("source", serde_json::to_string(source));
-    member("subject", serde_json::to_string(subject));
-    member("time", serde_json::to_string(time));
-    member("to", serde_json::to_string(to));
+    write_member("source", source, &mut text);
+    write_member("subject", subject, &mut text);
+    write_member("time", time, &mut text);
+    write_member("to", to, &mut text);
     if let Some(ttl_seconds) = &event.ttl_seconds {
-        member("ttl_seconds", serde_json::to_string(ttl_seconds));
+        write_member("ttl_seconds", ttl_seconds, &mut text);
     }
-    member("type", serde_json::to_string(event_type));
-    text.push('}');
+    write_member("type", event_type, &mut text);
+    text.push(b'}');
     text
 }
 
+/// Writes a member that is not the first.
+fn write_member(name: &str, value: &impl Serialize, text: &mut Vec<u8>) {
+    for part in [",\"", name, "\":"] {
+        text.extend_from_slice(part.as_bytes());
+    }
+    write(value, text);
+}
+
 /// Writes JSON with the keys of each object in their order.
-fn write_sorted(value: &Json, text: &mut String) {
+fn write_sorted(value: &Json, text: &mut Vec<u8>) {
     match value {
         Json::Object(map) => {
             let mut members: Vec<_> = map.iter().collect();
             members.sort_unstable_by_key(|(key, _)| key.as_str());
             for (index, (key, value)) in members.into_iter().enumerate() {
-                text.push(if index == 0 { '{' } else { ',' });
-                write_text(key, text);
-                text.push(':');
+                text.push(if index == 0 { b'{' } else { b',' });
+                write(key, text);
+                text.push(b':');
                 write_sorted(value, text);
             }
-            text.push_str(if map.is_empty() { "{}" } else { "}" });
+            text.extend_from_slice(if map.is_empty() { b"{}" } else { b"}" });
         }
         Json::Array(items) => {
             for (index, item) in items.iter().enumerate() {
-                text.push(if index == 0 { '[' } else { ',' });
+                text.push(if index == 0 { b'[' } else { b',' });
                 write_sorted(item, text);
             }
-            text.push_str(if items.is_empty() { "[]" } else { "]" });
+            text.extend_from_slice(if items.is_empty() { b"[]" } else { b"]" });
         }
-        Json::String(said) => write_text(said, text),
-        other => text.push_str(&other.to_string()),
+        other => write(other, text),
     }
 }
 
-fn write_text(said: &str, text: &mut String) {
-    text.push_str(&serde_json::to_string(said).unwrap_or_default());
+/// What an event says can always be written.
+fn write(value: &impl Serialize, text: &mut Vec<u8>) {
+    let _ = serde_json::to_writer(text, value);
 }
 
 #[cfg(test)]
@@ -102,7 +106,7 @@ mod tests {
             ..plain.clone()
         };
         for event in [plain, full] {
-            let mut sorted = String::new();
+            let mut sorted = Vec::new();
             write_sorted(&serde_json::to_value(&event).expect("JSON"), &mut sorted);
             assert_eq!(said(&event), sorted);
         }
@@ -110,10 +114,10 @@ mod tests {
 
     #[test]
     fn the_order_of_keys_means_nothing() {
-        let mut texts = [String::new(), String::new()];
+        let mut texts = [Vec::new(), Vec::new()];
         write_sorted(&json!({ "b": [1, {}, [], null], "a": { "d": "\"红\"", "c": 1.5 } }), &mut texts[0]);
         write_sorted(&json!({ "a": { "c": 1.5, "d": "\"红\"" }, "b": [1, {}, [], null] }), &mut texts[1]);
         assert_eq!(texts[0], texts[1]);
-        assert_eq!(texts[0], r#"{"a":{"c":1.5,"d":"\"红\""},"b":[1,{},[],null]}"#);
+        assert_eq!(String::from_utf8_lossy(&texts[0]), r#"{"a":{"c":1.5,"d":"\"红\""},"b":[1,{},[],null]}"#);
     }
 }

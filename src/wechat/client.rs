@@ -52,6 +52,8 @@ impl Client {
             .pool_idle_timeout(POOL_IDLE)
             .pool_max_idle_per_host(config.delivery.concurrency)
             .redirect(reqwest::redirect::Policy::none())
+            // What may be repeated is decided elsewhere; a request that is kept for it would be copied.
+            .retry(reqwest::retry::never().max_retries_per_request(0))
             .tcp_nodelay(true)
             .user_agent(concat!("magpie/", env!("CARGO_PKG_VERSION")))
             .build()?;
