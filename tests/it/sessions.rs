@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
+use entity::session;
 use reqwest::Method;
 use rstest::rstest;
+use sea_orm::{EntityTrait, PaginatorTrait};
 use serde_json::{Value, json};
+use tokio::task::JoinSet;
 
 use crate::harness::{APP, Answer, Kind, Phone, World};
 
@@ -109,6 +112,34 @@ async fn a_new_signing_key_logs_nobody_out(#[values(Kind::Sqlite, Kind::Postgres
     world.advance(Duration::from_mins(2)).await;
     assert_eq!(public(&elsewhere).await, std::slice::from_ref(&new));
     assert_eq!(refresh(&world, &ann.refresh_token).await.status, 200);
+    world.finish().await;
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_ban_keeps_nobody_out_who_logs_in_beside_it(#[values(Kind::Sqlite, Kind::Postgres)] kind: Kind) {
+    let Some(world) = World::new(kind).await else { return };
+    let mut codes = Vec::new();
+    for number in 0..24 {
+        let phone = world.phone(&format!("user-{number}")).await;
+        let is_banned = number % 3 == 0;
+        if is_banned {
+            let path = format!("/v1/users/{}/ban", phone.user_id);
+            assert_eq!(world.call(Method::PUT, &path, Some(&world.key), Some(json!({}))).await.status, 200);
+        }
+        codes.push((world.code(&phone.openid).await, is_banned));
+    }
+    // All at once, so that they are stored together.
+    let logins = codes.into_iter().map(|(code, is_banned)| {
+        let request = world.http.post(format!("{}/v1/apps/{APP}/login", world.base)).json(&json!({ "code": code }));
+        async move { (request.send().await.expect("an answer").status().as_u16(), is_banned) }
+    });
+    for (status, is_banned) in logins.collect::<JoinSet<_>>().join_all().await {
+        assert_eq!(status, if is_banned { 403 } else { 200 });
+    }
+    // A login, and another of those who are not banned.
+    let stored = session::Entity::find().count(world.ctx.db.read()).await.expect("a count");
+    assert_eq!(stored, 24 + 16, "a session of a banned user is stored");
     world.finish().await;
 }
 
