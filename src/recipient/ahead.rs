@@ -22,6 +22,9 @@ pub struct Wanted<'a> {
     pub template_id: &'a str,
 }
 
+/// A bound value for each cell stays far below what SQLite takes.
+const ROWS_A_STATEMENT: usize = 1_024;
+
 /// Each row is looked up by a unique index, however small PostgreSQL believes the tables to be: with its limit a lateral
 /// query is not made a join of all rows.
 const ON_POSTGRES: &str = "SELECT i.id, i.user_id, i.app_id, i.openid, i.unfollowed_at, v_template_id, b.kind, b.credits \
@@ -45,23 +48,27 @@ pub async fn look<'a>(
     let mut people = by_user(db, &others, Lock::Open).await?;
     let mut seen = Seen::new();
     let mut told = HashSet::new();
-    let mut rows = Rows::of(&["v_app_id", "v_openid", "v_template_id"]);
+    let mut named = Vec::new();
     for Wanted { recipient, app_id, template_id } in wanted.filter(|one| by_openid.contains(one.recipient)) {
-        let Recipient::Openid { openid, .. } = recipient else { continue };
-        if told.insert((app_id, openid, template_id)) {
-            rows.push([app_id.into(), openid.as_str().into(), template_id.into()]);
+        if let Recipient::Openid { openid, .. } = recipient
+            && told.insert((app_id, openid, template_id))
+        {
+            named.push((app_id, openid.as_str(), template_id));
         }
-    }
-    if rows.is_empty() {
-        return Ok((people, seen));
     }
     let backend = db.get_database_backend();
     let sql = if backend == DbBackend::Postgres { ON_POSTGRES } else { ON_SQLITE };
-    for row in db.query_all_raw(rows.statement(backend, sql)?).await? {
-        let (identity, template_id, balance) = read(&row)?;
-        seen.insert((identity.id, template_id), balance);
-        let recipient = Recipient::Openid { app_id: identity.app_id.clone(), openid: identity.openid.clone() };
-        people.entry(recipient).or_insert_with(|| Person { user_id: identity.user_id, identities: vec![identity] });
+    for portion in named.chunks(ROWS_A_STATEMENT) {
+        let mut rows = Rows::of(&["v_app_id", "v_openid", "v_template_id"]);
+        for (app_id, openid, template_id) in portion {
+            rows.push([(*app_id).into(), (*openid).into(), (*template_id).into()]);
+        }
+        for row in db.query_all_raw(rows.statement(backend, sql)?).await? {
+            let (identity, template_id, balance) = read(&row)?;
+            seen.insert((identity.id, template_id), balance);
+            let recipient = Recipient::Openid { app_id: identity.app_id.clone(), openid: identity.openid.clone() };
+            people.entry(recipient).or_insert_with(|| Person { user_id: identity.user_id, identities: vec![identity] });
+        }
     }
     Ok((people, seen))
 }

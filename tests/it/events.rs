@@ -1,5 +1,9 @@
 //! From an event to messages: rules, recipients, duplicates, outcomes.
 
+use magpie::recipient::{
+    Recipient,
+    ahead::{self, Wanted},
+};
 use reqwest::Method;
 use rstest::rstest;
 use serde_json::{Value, json};
@@ -231,5 +235,20 @@ async fn text_that_does_not_fit_is_cut_or_refused_by_name(#[values(Kind::Sqlite,
     world.drain().await;
     let sent = world.messages(&ann.openid).await;
     assert_eq!(sent[0]["data"]["thing2"]["value"], format!("{}…", "一".repeat(19)));
+    world.finish().await;
+}
+
+#[rstest]
+#[tokio::test]
+async fn more_people_than_one_statement_takes_are_found(#[values(Kind::Sqlite, Kind::Postgres)] kind: Kind) {
+    let Some(world) = World::new(kind).await else { return };
+    let ann = world.phone("ann").await;
+    let named = |openid: String| Recipient::Openid { app_id: APP.to_owned(), openid };
+    let mut recipients: Vec<_> = (0..12_000).map(|number| named(format!("nobody-{number}"))).collect();
+    recipients.push(named(ann.openid.clone()));
+    let wanted = recipients.iter().map(|recipient| Wanted { recipient, app_id: APP, template_id: "any" });
+    let (people, seen) = ahead::look(world.ctx.db.read(), wanted).await.expect("a look");
+    assert_eq!((people.len(), seen.len()), (1, 1));
+    assert_eq!(people[&named(ann.openid.clone())].user_id.to_string(), ann.user_id);
     world.finish().await;
 }
