@@ -25,6 +25,7 @@ use crate::{
     config::{App, Kind},
     context::Context,
     error::Error,
+    notification::claim::is_one_of,
     user::{self, NewIdentity, erase},
     webhook::outbox,
     wechat::{Verdict, follower::Follower},
@@ -160,7 +161,7 @@ async fn leave(
     identity::Entity::update_many().set(left).filter(identity::Column::Id.eq(known.id)).exec(tx).await?;
     let theirs = Condition::all()
         .add(notification::Column::IdentityId.eq(known.id))
-        .add(notification::Column::State.is_in([State::Waiting, State::Pending]));
+        .add(is_one_of(&[State::Waiting, State::Pending]));
     outbox::all_of(ctx, tx, theirs.clone(), (State::Failed, Reason::NotFollowing), now).await?;
     // A service account's messages hold no credit that could be given back.
     notification::Entity::update_many()

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 
 use entity::{IdentityId, Timestamp, notification as row, notification::State};
 use sea_orm::{
+    ActiveEnum,
     ActiveValue::Set,
     ColumnTrait, DatabaseTransaction, DbBackend, EntityTrait, ExprTrait, QueryFilter, QueryOrder, QuerySelect,
     QueryTrait, Select, Statement,
@@ -121,10 +122,10 @@ async fn next_due(ctx: &Context, app_id: &str, priority: i32, now: Timestamp) ->
     Ok(due)
 }
 
-/// Whether a message that is found by something else, such as its user, is pending: the expression fits no index of all
-/// that is pending, which would be read from end to end.
-pub fn is_pending() -> Expr {
-    Expr::cust(r#""notification"."state" || '' = 'pending'"#)
+/// Whether a message that is found by something else, such as its user, is in one of these states: the expression fits no
+/// index of all that is, which would be read from end to end.
+pub fn is_one_of(states: &[State]) -> Expr {
+    Expr::cust(r#""notification"."state" || ''"#).is_in(states.iter().map(ActiveEnum::to_value))
 }
 
 /// The state is part of the text: a bound one hides from the database that the partial index fits.
@@ -249,7 +250,7 @@ pub fn more_urgent(look: &Look<'_>, identities: impl Iterator<Item = IdentityId>
         .select_only()
         .column(row::Column::IdentityId)
         .filter(row::Column::IdentityId.is_in(padded(identities)))
-        .filter(is_pending())
+        .filter(is_one_of(&[State::Pending]))
         .filter(row::Column::Priority.gt(look.priority))
         .filter(row::Column::DueAt.lte(look.now));
     unless_paused(look, query)

@@ -18,7 +18,7 @@ use sea_orm::{
 
 use super::{
     attempts,
-    claim::is_pending,
+    claim::is_one_of,
     state::{Came, CreditEffect, Hold, Next, Pause, after_call},
 };
 use crate::{
@@ -340,7 +340,7 @@ pub async fn stop_others<'a>(
             })
             .filter(row::Column::IdentityId.is_in(padded(identities.iter().copied())))
             .filter(row::Column::TemplateId.eq(*template_id))
-            .filter(is_pending())
+            .filter(is_one_of(&[State::Pending]))
             .filter(row::Column::NoCredit.eq(policy))
             .exec(tx)
             .await?;

@@ -24,7 +24,7 @@ use crate::{
     context::Context,
     database::rows::{padded, portions},
     error::Error,
-    notification::{claim::is_pending, sentence},
+    notification::{claim::is_one_of, sentence},
 };
 
 /// Rows of one insert; a bound value per column stays far below what the databases take.
@@ -95,7 +95,7 @@ pub async fn stopped(
         let which = Condition::all()
             .add(Column::IdentityId.is_in(padded(identities.iter().copied())))
             .add(Column::TemplateId.eq(*template_id))
-            .add(is_pending())
+            .add(is_one_of(&[State::Pending]))
             .add(Column::NoCredit.eq(NoCredit::Fail));
         all_of(ctx, tx, which, (State::Failed, Reason::NoCredit), now).await?;
     }
