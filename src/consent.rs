@@ -177,7 +177,7 @@ pub struct Balance {
 }
 
 /// Balances that were looked for; None where there is none.
-pub type Seen = HashMap<(IdentityId, String), Option<Balance>>;
+pub type Seen = HashMap<Of, Option<Balance>>;
 
 /// Looks for the balances that are not among those seen, and adds them.
 pub async fn see<'a>(
@@ -191,6 +191,7 @@ pub async fn see<'a>(
     for (identity_id, template_id) in of {
         let of = (identity_id, template_id.to_owned());
         let balance = found.remove(&of).map(|row| Balance { kind: row.kind, credits: row.credits });
+        // Two messages of one balance name it twice; the second time it is taken out already.
         seen.entry(of).or_insert(balance);
     }
     Ok(())

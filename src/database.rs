@@ -88,8 +88,7 @@ impl Database {
 
     /// Begins a transaction that may write.
     pub async fn begin(&self) -> Result<DatabaseTransaction, DbErr> {
-        let sqlite_transaction_mode = self.is_sqlite().then_some(SqliteTransactionMode::Immediate);
-        self.write.begin_with_options(TransactionOptions { sqlite_transaction_mode, ..Default::default() }).await
+        begin(&self.write).await
     }
 
     /// Inserts and updates for this database.
@@ -139,6 +138,13 @@ impl Database {
         self.read.close_by_ref().await?;
         self.write.close_by_ref().await
     }
+}
+
+/// On SQLite it waits for its turn now, not at its first write, where it would fail.
+async fn begin(db: &DatabaseConnection) -> Result<DatabaseTransaction, DbErr> {
+    let is_sqlite = db.get_database_backend() == DbBackend::Sqlite;
+    let sqlite_transaction_mode = is_sqlite.then_some(SqliteTransactionMode::Immediate);
+    db.begin_with_options(TransactionOptions { sqlite_transaction_mode, ..Default::default() }).await
 }
 
 /// Whether somebody else has stored a row of this name.

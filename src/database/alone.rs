@@ -7,11 +7,9 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use sea_orm::{
-    ConnectionTrait, DatabaseConnection, DbErr, SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait,
-};
+use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, Statement};
 
-use super::{is_taken, writes::Writes};
+use super::{begin, is_taken, writes::Writes};
 use crate::{
     error::{Code, Error},
     group::{Group, Limits},
@@ -67,8 +65,7 @@ async fn all(db: &DatabaseConnection, writes: &[Arc<Write>]) -> Result<bool, Err
 }
 
 async fn try_all(db: &DatabaseConnection, writes: &[Arc<Write>]) -> Result<bool, DbErr> {
-    let sqlite_transaction_mode = Some(SqliteTransactionMode::Immediate);
-    let tx = db.begin_with_options(TransactionOptions { sqlite_transaction_mode, ..Default::default() }).await?;
+    let tx = begin(db).await?;
     for Write { statement, rows } in writes.iter().map(|write| &**write) {
         let statement = statement.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(statement) = statement else { return Ok(false) };

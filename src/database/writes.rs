@@ -111,7 +111,8 @@ impl Writes {
         Ok(())
     }
 
-    /// Writes; tells whether each row was stored or has changed one. If not, the transaction is to be taken back.
+    /// Writes; tells whether each row was stored or has changed one. If not, the rest is written all the same, and the
+    /// caller takes the transaction back or knows what it means.
     pub async fn exec(self, tx: &DatabaseTransaction) -> Result<bool, DbErr> {
         if self.is_empty() {
             return Ok(true);

@@ -93,7 +93,7 @@ impl<'a> Candidate<'a> {
     }
 }
 
-/// Makes the messages and sets their credits aside as `consent::set_aside` does; nothing else is stored. Queries and
+/// Makes the messages and sets their credits aside as `consent::set_aside` does; nothing is stored yet. Queries and
 /// reservations are made for all events together.
 pub(super) async fn propose(
     ctx: &Context,

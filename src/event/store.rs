@@ -52,9 +52,12 @@ pub(super) async fn store(
         only_if_there(&rows_of, &mut writes)?;
     }
     reservations.write_with(&mut writes, now)?;
-    let new_events = if tx.is_none() && !ctx.db.is_sqlite() { NEW_EVENTS } else { EVENTS };
+    let (new_events, new) = match (tx.is_none(), ctx.db.is_sqlite()) {
+        (true, true) => (EVENTS, draft::NEW_OF_WHO_IS_THERE),
+        (true, false) => (NEW_EVENTS, draft::NEW),
+        (false, _) => (EVENTS, draft::NEW),
+    };
     insert_events(rows, &new_events, &mut writes)?;
-    let new = if tx.is_none() && ctx.db.is_sqlite() { draft::NEW_OF_WHO_IS_THERE } else { draft::NEW };
     let ended = insert_rows(rows_of, &new, &mut writes)?;
     let unreached = plans.iter().flat_map(|plan| &plan.outcomes).any(|outcome| outcome.id.is_none());
     let alone = ended.is_empty() && !unreached && applied.iter().all(|one| one.crowd.is_none());

@@ -30,7 +30,7 @@ use uuid::Uuid;
 use crate::{
     callbacks::post,
     consent::assert_ledger_adds_up,
-    harness::{APP, Kind, Phone, World},
+    harness::{APP, Answer, Kind, Phone, World},
 };
 
 /// To the letter the second comes first; in the order of a language the first.
@@ -221,18 +221,22 @@ async fn what_is_ended_for_another_transaction_is_done_again() {
     world.finish().await;
 }
 
-/// What an event is answered that is told while somebody else's transaction is under way.
-async fn told_during(world: &World, theirs: DatabaseTransaction, to: &Phone) -> Value {
-    let event = crate::harness::shipped("meanwhile", format!("openid:{APP}/{}", to.openid));
+/// How an event is answered that is told while somebody else's transaction is under way.
+async fn told_during(world: &World, theirs: DatabaseTransaction, to: impl Into<Value>) -> Answer {
+    let event = crate::harness::shipped("meanwhile", to);
     let request = world.http.post(format!("{}/v1/events", world.base)).bearer_auth(&world.key).json(&event);
     let answer = tokio::spawn(request.send());
     a_moment().await;
     assert!(!answer.is_finished(), "it waits");
     theirs.commit().await.expect("a commit");
-    let answer = answer.await.expect("no panic").expect("an answer");
-    assert_eq!(answer.status(), 202);
-    let body: Value = answer.json().await.expect("JSON");
-    body["notifications"][0].clone()
+    Answer::read(answer.await.expect("no panic").expect("an answer")).await
+}
+
+/// The same, for one who is named by openid: what became of the message.
+async fn message_during(world: &World, theirs: DatabaseTransaction, to: &Phone) -> Value {
+    let answer = told_during(world, theirs, format!("openid:{APP}/{}", to.openid)).await;
+    assert_eq!(answer.status, 202, "{answer:?}");
+    answer.body["notifications"][0].clone()
 }
 
 #[rstest]
@@ -247,7 +251,7 @@ async fn a_credit_that_is_gone_when_an_event_has_its_turn_is_not_spent(
     let balance = credit::Entity::find().one(&theirs).await.expect("a query").expect("a balance");
     let (proof, now) = ((Source::Answer, None), world.ctx.clock.now());
     consent::zero(&theirs, balance.identity_id, &balance.template_id, proof, now).await.expect("zeroed");
-    let told = told_during(&world, theirs, &ann).await;
+    let told = message_during(&world, theirs, &ann).await;
     assert_eq!((&told["state"], &told["reason"]), (&json!("failed"), &json!("no_credit")), "{told}");
     assert_eq!(world.credits(&ann).await, 0);
     assert_ledger_adds_up(&world).await;
@@ -267,7 +271,7 @@ async fn a_message_that_would_wait_takes_the_credit_that_is_told_meanwhile(
     let theirs = world.ctx.db.begin().await.expect("a transaction");
     let one_more = credit::Entity::update_many().col_expr(credit::Column::Credits, Expr::value(1));
     one_more.exec(&theirs).await.expect("a credit");
-    let told = told_during(&world, theirs, &ann).await;
+    let told = message_during(&world, theirs, &ann).await;
     assert_eq!(told["state"], "pending", "{told}");
     assert_eq!(world.credits(&ann).await, 0);
     world.drain().await;
@@ -286,7 +290,7 @@ async fn nothing_is_stored_of_who_is_erased_when_an_event_has_its_turn(
     let theirs = world.ctx.db.begin().await.expect("a transaction");
     let (of, now) = ((APP, &*ann.openid), world.ctx.clock.now());
     erase::in_app(&world.ctx, &theirs, of, "operator", now).await.expect("erased");
-    let told = told_during(&world, theirs, &ann).await;
+    let told = message_during(&world, theirs, &ann).await;
     assert_eq!((&told["state"], &told["reason"]), (&json!("failed"), &json!("unknown_recipient")), "{told}");
     let stored = notification::Entity::find().all(world.ctx.db.read()).await.expect("a query");
     assert!(stored.is_empty(), "{stored:?}");
@@ -297,6 +301,8 @@ async fn nothing_is_stored_of_who_is_erased_when_an_event_has_its_turn(
 #[tokio::test(flavor = "multi_thread")]
 async fn an_event_that_another_node_stores_meanwhile_is_stored_once(
     #[values(Kind::Sqlite, Kind::Postgres)] kind: Kind,
+    // What reaches nobody is not written alone.
+    #[values(None, Some("external:nobody"))] nobody: Option<&str>,
 ) {
     let Some(world) = World::new(kind).await else { return };
     world.rule(json!({})).await;
@@ -314,14 +320,9 @@ async fn an_event_that_another_node_stores_meanwhile_is_stored_once(
         created_at: Set(world.ctx.clock.now()),
     };
     event::Entity::insert(row).exec_without_returning(&theirs).await.expect("an event");
-    let event = crate::harness::shipped("meanwhile", format!("openid:{APP}/{}", ann.openid));
-    let request = world.http.post(format!("{}/v1/events", world.base)).bearer_auth(&world.key).json(&event);
-    let answer = tokio::spawn(request.send());
-    a_moment().await;
-    assert!(!answer.is_finished(), "it waits");
-    theirs.commit().await.expect("a commit");
-    let answer = answer.await.expect("no panic").expect("an answer");
-    assert_eq!(answer.status(), 422, "the other one says something else");
+    let mut to = vec![format!("openid:{APP}/{}", ann.openid)];
+    to.extend(nobody.map(str::to_owned));
+    told_during(&world, theirs, to).await.problem(422, "event_conflict");
     assert_eq!(world.credits(&ann).await, 1, "nothing was spent");
     let stored = notification::Entity::find().all(world.ctx.db.read()).await.expect("a query");
     assert!(stored.is_empty(), "{stored:?}");
@@ -359,7 +360,7 @@ async fn what_cannot_be_written_does_not_take_along_what_shares_its_commit(
         }));
         a_moment().await;
     }
-    let told = told_during(&world, theirs, &cid).await;
+    let told = message_during(&world, theirs, &cid).await;
     assert_eq!((&told["state"], &told["reason"]), (&json!("failed"), &json!("no_credit")), "{told}");
     for settled in settled {
         let next = settled.await.expect("no panic").pop().flatten().expect("the lease is ours");

@@ -152,7 +152,6 @@ async fn neither_a_claim_nor_a_refusal_reads_the_whole_backlog() {
     world.accept(&phone, "tap-1").await;
     world.event("backlog", phone.user_id.as_str()).await;
     pile_up(&world, 20_000).await;
-    // PostgreSQL knows how much is pending: a plan for any number of rows then looks cheapest when all are read.
     world.ctx.db.write().execute_unprepared("ANALYZE").await.expect("statistics");
     let before = entries_read(&world, &OF_PENDING).await;
     let worker = world.work();
