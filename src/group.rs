@@ -28,6 +28,9 @@ pub struct Limits {
     pub worth_another: usize,
 }
 
+/// Turns that a write leaves to others at most, before it begins.
+const TURNS: usize = 8;
+
 type Waiting<T, R> = (Arc<T>, oneshot::Sender<Result<R, Error>>);
 
 struct Queue<T, R> {
@@ -89,8 +92,7 @@ impl<T: Send + Sync + 'static, R: Send + 'static> Group<T, R> {
         W: Fn(Vec<Arc<T>>) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<Vec<Result<R, Error>>, Error>> + Send + 'static,
     {
-        // Whoever is about to ask comes along.
-        tokio::task::yield_now().await;
+        self.gather(limits.most).await;
         while let Some((items, answers)) = self.take(limits.most) {
             // In a task of its own: a panic costs this write, not the queue.
             let results = match tokio::spawn(write(items.clone())).await {
@@ -106,6 +108,20 @@ impl<T: Send + Sync + 'static, R: Send + 'static> Group<T, R> {
                 // Nobody may be waiting any more.
                 let _ = answer.send(result);
             }
+            self.gather(limits.most).await;
+        }
+    }
+
+    /// Whoever is about to ask comes along: lets every task that is ready run, and again while that brings more.
+    async fn gather(&self, most: usize) {
+        let mut known = 1;
+        for _ in 0..TURNS {
+            tokio::task::yield_now().await;
+            let waiting = self.queue().waiting.len();
+            if waiting <= known || waiting >= most {
+                break;
+            }
+            known = waiting;
         }
     }
 
@@ -199,6 +215,36 @@ mod tests {
         let results = all(&group, &sizes, 14).await;
         assert!(results[13].is_err());
         assert_eq!(all(&group, &sizes, 2).await.iter().filter(|result| result.is_ok()).count(), 2);
+    }
+
+    #[tokio::test]
+    async fn those_who_come_turn_after_turn_go_together_and_one_alone_waits_for_nobody() {
+        let group: Arc<Group<u32, u32>> = Arc::default();
+        let (begun, mut sizes) = tokio::sync::mpsc::unbounded_channel();
+        let join = |turns: u32| {
+            let (group, begun) = (group.clone(), begun.clone());
+            let write = move |items: Vec<Arc<u32>>| {
+                let _ = begun.send(items.len());
+                async move { Ok(items.iter().map(|item| Ok(**item)).collect()) }
+            };
+            async move {
+                for _ in 0..turns {
+                    tokio::task::yield_now().await;
+                }
+                group.join(turns, LIMITS, write).await
+            }
+        };
+        let come = [0, 0, 1, 1, 2, 2, 3, 3];
+        let tasks = come.map(|turns| tokio::spawn(join(turns)));
+        // In which order those who are ready run is the runtime's affair: not all of them need to be in.
+        let together = sizes.recv().await;
+        assert!(together > Some(2), "only those of the first turn: {together:?}");
+        for (turns, task) in come.into_iter().zip(tasks) {
+            assert_eq!(task.await.expect("the caller lives").ok(), Some(turns));
+        }
+        while sizes.try_recv().is_ok() {}
+        assert_eq!(join(0).await.ok(), Some(0));
+        assert_eq!(sizes.recv().await, Some(1));
     }
 
     #[tokio::test]
