@@ -124,9 +124,9 @@ struct Events(Arc<Group<Told, Accepted>>);
 /// Events of one transaction at most.
 const MOST_TOGETHER: usize = 64;
 /// Transactions at the same time: while one is written the next one reads. More of them are smaller, and cost more.
-const AT_ONCE: usize = 2;
+const AT_ONCE: usize = 3;
 /// Events that wait while others are accepted, before a transaction of their own begins beside that.
-const WORTH_ANOTHER: usize = 28;
+const WORTH_ANOTHER: usize = 20;
 
 /// Accepts events; the answers are in their order. Events that wait at the same time share a
 /// transaction, whoever sent them.

@@ -75,6 +75,8 @@ struct Logins(Arc<Group<NewLogin, (session_row::Model, bool)>>);
 
 /// Logins of one transaction at most.
 const MOST_TOGETHER: usize = 64;
+/// Logins that wait while others are written, before a transaction of their own begins beside that.
+const WORTH_ANOTHER: usize = 28;
 
 /// Logins of the last minute on this node, and those under way: equal codes share one call.
 struct Recent(Cache<Vec<u8>, Done>);
@@ -164,7 +166,7 @@ async fn exchange(
                 let ctx = writer.clone();
                 async move { record::record(&ctx, &logins).await }
             };
-            let limits = Limits { most: MOST_TOGETHER, at_once: ctx.db.writers(), worth_another: MOST_TOGETHER };
+            let limits = Limits { most: MOST_TOGETHER, at_once: ctx.db.writers(), worth_another: WORTH_ANOTHER };
             ctx.memory::<Logins>().0.join(login, limits, write).await
         }
         Err(error) => match made_elsewhere(ctx, &error, &code_mac).await? {
