@@ -121,12 +121,12 @@ struct Told {
 #[derive(Default)]
 struct Events(Arc<Group<Told, Accepted>>);
 
-/// Events of one transaction at most.
-const MOST_TOGETHER: usize = 64;
+/// Events of one transaction at most: with more of them everybody waits for the same one, and nothing else is done.
+const MOST_TOGETHER: usize = 32;
 /// Transactions at the same time: while one is written the next one reads. More of them are smaller, and cost more.
 const AT_ONCE: usize = 3;
 /// Events that wait while others are accepted, before a transaction of their own begins beside that.
-const WORTH_ANOTHER: usize = 20;
+const WORTH_ANOTHER: usize = 16;
 
 /// Accepts events; the answers are in their order. Events that wait at the same time share a
 /// transaction, whoever sent them.

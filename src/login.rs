@@ -74,9 +74,9 @@ struct Done {
 struct Logins(Arc<Group<NewLogin, (session_row::Model, bool)>>);
 
 /// Logins of one transaction at most.
-const MOST_TOGETHER: usize = 64;
+const MOST_TOGETHER: usize = 24;
 /// Logins that wait while others are written, before a transaction of their own begins beside that.
-const WORTH_ANOTHER: usize = 28;
+const WORTH_ANOTHER: usize = 20;
 
 /// Logins of the last minute on this node, and those under way: equal codes share one call.
 struct Recent(Cache<Vec<u8>, Done>);
