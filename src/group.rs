@@ -92,8 +92,9 @@ impl<T: Send + Sync + 'static, R: Send + 'static> Group<T, R> {
         W: Fn(Vec<Arc<T>>) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<Vec<Result<R, Error>>, Error>> + Send + 'static,
     {
-        self.gather(limits.most).await;
-        while let Some((items, answers)) = self.take(limits.most) {
+        loop {
+            self.gather(limits.most).await;
+            let Some((items, answers)) = self.take(limits.most) else { return };
             // In a task of its own: a panic costs this write, not the queue.
             let results = match tokio::spawn(write(items.clone())).await {
                 Ok(Ok(results)) => results,
@@ -108,7 +109,6 @@ impl<T: Send + Sync + 'static, R: Send + 'static> Group<T, R> {
                 // Nobody may be waiting any more.
                 let _ = answer.send(result);
             }
-            self.gather(limits.most).await;
         }
     }
 
