@@ -12,6 +12,7 @@
 //! row when another node took the first request.
 
 mod back_off;
+mod known;
 mod record;
 
 use std::{

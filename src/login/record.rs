@@ -1,14 +1,16 @@
-//! Storing logins: users, identities and sessions of all logins that wait, in one transaction.
+//! Storing logins: users, identities and sessions of all logins that wait.
 //!
 //! ```text
+//! known identities ─▶ `known`, unless something has changed meanwhile: then with the others, in one transaction
+//!
 //! strangers ─▶ one insert of users, one of identities ─┐
 //! a unionid that is new to an identity ─▶ by itself ───┼─▶ session keys and sessions in one go ─▶ commit
-//! known identities ────────────────────────────────────┘
+//! identities that were changed meanwhile ──────────────┘
 //! ```
 
 use std::{collections::HashMap, sync::Arc};
 
-use entity::{IdentityId, Timestamp, identity, session, user};
+use entity::{IdentityId, Timestamp, UserId, identity, session, user};
 use sea_orm::{
     ActiveValue::NotSet,
     ColumnTrait, ConnectionTrait, DatabaseTransaction, DbBackend, EntityTrait, IntoActiveModel, QueryFilter,
@@ -18,7 +20,7 @@ use sea_orm::{
 use secrecy::ExposeSecret;
 use uuid::Uuid;
 
-use super::NewLogin;
+use super::{NewLogin, known};
 use crate::{
     context::Context,
     database::{
@@ -37,14 +39,14 @@ pub(super) async fn is_first(ctx: &Context, session: &session::Model) -> Result<
 }
 
 /// App and openid.
-type Who = (String, String);
+pub(super) type Who = (String, String);
 
-fn who(login: &NewLogin) -> Who {
+pub(super) fn who(login: &NewLogin) -> Who {
     (login.app_id.clone(), login.wechat.openid.clone())
 }
 
 /// Sessions of one moment begin alike. Of a banned user none is stored; a ban waits for the identity, which is locked.
-const SESSIONS: Insert<session::Entity> = Insert {
+pub(super) const SESSIONS: Insert<session::Entity> = Insert {
     shared: {
         use session::Column as C;
         &[&[C::AppId], &[C::Generation, C::RotatedAt, C::CreatedAt, C::ExpiresAt]]
@@ -59,6 +61,38 @@ pub(super) type Recorded = Result<(session::Model, bool), Error>;
 /// Upserts the identities and their users and makes a session for each login, in their order.
 pub(super) async fn record(ctx: &Context, logins: &[Arc<NewLogin>]) -> Result<Vec<Recorded>, Error> {
     let now = ctx.clock.now();
+    let mut made: Vec<_> =
+        known::store(ctx, logins, now).await?.into_iter().map(|row| Some(Ok((row?, false)))).collect();
+    let left: Vec<_> = logins.iter().zip(&made).filter(|(_, made)| made.is_none()).map(|(login, _)| &**login).collect();
+    let mut others = match locked(ctx, &left, now).await {
+        Err(error) if left.len() < logins.len() => singly(ctx, &left, error, now).await,
+        others => others?,
+    }
+    .into_iter();
+    for made in made.iter_mut().filter(|made| made.is_none()) {
+        *made = others.next();
+    }
+    Ok(made.into_iter().map(|made| made.unwrap_or_else(|| Err(Error::new(Code::Internal)))).collect())
+}
+
+/// Each by itself, after an error of theirs, where others of the group are stored and must not be stored again.
+async fn singly(ctx: &Context, logins: &[&NewLogin], error: Error, now: Timestamp) -> Vec<Recorded> {
+    if logins.len() == 1 || error.code == Code::DatabaseUnavailable {
+        return logins.iter().map(|_| Err(error.clone())).collect();
+    }
+    let mut made = Vec::with_capacity(logins.len());
+    for login in logins {
+        let recorded = locked(ctx, &[login], now).await;
+        made.push(recorded.and_then(|mut one| one.pop().unwrap_or_else(|| Err(Error::new(Code::Internal)))));
+    }
+    made
+}
+
+/// In one transaction, with the identities locked.
+async fn locked(ctx: &Context, logins: &[&NewLogin], now: Timestamp) -> Result<Vec<Recorded>, Error> {
+    if logins.is_empty() {
+        return Ok(Vec::new());
+    }
     let tx = ctx.db.begin().await?;
     users::lock_persons(&tx, logins.iter().filter_map(|login| login.wechat.unionid.as_deref())).await?;
     let mut known = identities(&tx, logins).await?;
@@ -68,9 +102,9 @@ pub(super) async fn record(ctx: &Context, logins: &[Arc<NewLogin>]) -> Result<Ve
     for login in logins {
         let told = login.wechat.unionid.as_ref();
         match known.get(&who(login)) {
-            Some(identity) if told.is_none() || told == identity.unionid.as_ref() => again.push(&**login),
-            None if told.is_none() && together => strangers.push(&**login),
-            _ => singly.push(&**login),
+            Some(identity) if told.is_none() || told == identity.unionid.as_ref() => again.push(*login),
+            None if told.is_none() && together => strangers.push(*login),
+            _ => singly.push(*login),
         }
     }
     let mut writes = ctx.db.writes();
@@ -91,16 +125,10 @@ pub(super) async fn record(ctx: &Context, logins: &[Arc<NewLogin>]) -> Result<Ve
             let identity = known.get(&who(login))?;
             // Of two logins of one stranger the first made the user.
             let is_new = new.get_mut(&who(login)).is_some_and(std::mem::take);
-            let of = (identity.user_id, identity.id, login.app_id.as_str());
-            Some(Ok((crate::session::new_row(ctx, now, of, login.code_mac.clone()), is_new)))
+            Some(Ok((new_session(ctx, login, identity.user_id, identity.id, now), is_new)))
         })
         .collect();
     let rows: Vec<_> = sessions.iter().filter_map(|made| Some(made.as_ref().ok()?.0.clone())).collect();
-    let unrevoked = |row: session::Model| session::ActiveModel {
-        revoked_at: NotSet,
-        revoked_because: NotSet,
-        ..row.into_active_model()
-    };
     writes.insert(&SESSIONS, rows.into_iter().map(unrevoked).collect())?;
     // Where a row is not written a session key was overtaken, or a user is banned.
     if !writes.exec(&tx).await? {
@@ -112,12 +140,24 @@ pub(super) async fn record(ctx: &Context, logins: &[Arc<NewLogin>]) -> Result<Ve
     Ok(sessions)
 }
 
+pub(super) fn new_session(
+    ctx: &Context,
+    login: &NewLogin,
+    user_id: UserId,
+    identity_id: IdentityId,
+    now: Timestamp,
+) -> session::Model {
+    crate::session::new_row(ctx, now, (user_id, identity_id, &login.app_id), login.code_mac.clone())
+}
+
+/// A session as it is stored: what no new one has is left out.
+pub(super) fn unrevoked(row: session::Model) -> session::ActiveModel {
+    session::ActiveModel { revoked_at: NotSet, revoked_because: NotSet, ..row.into_active_model() }
+}
+
 /// The identities that are known, locked, so that nobody joins their users meanwhile. The index gives them
 /// in one order; to ask for one would let a plan read the primary key from end to end.
-async fn identities(
-    tx: &DatabaseTransaction,
-    logins: &[Arc<NewLogin>],
-) -> Result<HashMap<Who, identity::Model>, Error> {
+async fn identities(tx: &DatabaseTransaction, logins: &[&NewLogin]) -> Result<HashMap<Who, identity::Model>, Error> {
     let mut apps: Vec<_> = logins.iter().map(|login| login.app_id.as_str()).collect();
     apps.sort_unstable();
     apps.dedup();
@@ -204,17 +244,23 @@ async fn again(
     mut identity: identity::Model,
     login: &NewLogin,
 ) -> Result<identity::Model, Error> {
-    let mut change = identity::Entity::update_many()
+    identity::Entity::update_many()
         .col_expr(identity::Column::SessionKey, Expr::value(seal_session_key(ctx, identity.id, login)))
         .col_expr(identity::Column::SessionKeyAt, Expr::value(login.began_at))
         .filter(identity::Column::Id.eq(identity.id))
-        .filter(identity::Column::SessionKeyAt.is_null().or(identity::Column::SessionKeyAt.lte(login.began_at)));
+        .filter(identity::Column::SessionKeyAt.is_null().or(identity::Column::SessionKeyAt.lte(login.began_at)))
+        .exec(tx)
+        .await?;
     let told = login.wechat.unionid.as_ref();
     if told.is_some() && told != identity.unionid.as_ref() {
-        change = change.col_expr(identity::Column::Unionid, Expr::value(told.cloned()));
+        // Whether or not a later login's session key was there first.
+        identity::Entity::update_many()
+            .col_expr(identity::Column::Unionid, Expr::value(told.cloned()))
+            .filter(identity::Column::Id.eq(identity.id))
+            .exec(tx)
+            .await?;
         identity.unionid = told.cloned();
     }
-    change.exec(tx).await?;
     if let Some(unionid) = told {
         identity.user_id = users::join_person(ctx, tx, unionid, identity.user_id, ctx.clock.now()).await?;
     }
@@ -232,6 +278,6 @@ fn new_identity<'a>(ctx: &Context, login: &'a NewLogin) -> users::NewIdentity<'a
     }
 }
 
-fn seal_session_key(ctx: &Context, id: IdentityId, login: &NewLogin) -> Vec<u8> {
+pub(super) fn seal_session_key(ctx: &Context, id: IdentityId, login: &NewLogin) -> Vec<u8> {
     ctx.keys.seal(&users::session_key_context(id), login.wechat.session_key.expose_secret().as_bytes())
 }

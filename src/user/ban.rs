@@ -9,9 +9,8 @@ use entity::{
     user as row,
 };
 use sea_orm::{
-    ActiveValue::Set,
-    ColumnTrait, ConnectionTrait, DatabaseTransaction, DbBackend, EntityTrait, ExprTrait, QueryFilter, QuerySelect,
-    sea_query::{Expr, LockType},
+    ActiveValue::Set, ColumnTrait, DatabaseTransaction, EntityTrait, ExprTrait, QueryFilter, QuerySelect,
+    sea_query::Expr,
 };
 use serde_json::json;
 
@@ -34,11 +33,14 @@ pub async fn ban(ctx: &Context, id: UserId, because: Option<&str>, actor: &str) 
     let person = lookup::get(ctx, id).await?;
     let (id, now) = (person.user.id, ctx.clock.now());
     let tx = ctx.db.begin().await?;
-    // In a login's order: one that began before is waited for, and its session ended below.
+    // In a login's order: one that began before is waited for, and its session ended below. One that has read the
+    // identity, but has not written yet, finds it changed and looks for bans once more (login/known.rs).
     lock_persons(&tx, person.identities.iter().filter_map(|identity| identity.unionid.as_deref())).await?;
-    if tx.get_database_backend() == DbBackend::Postgres {
-        identity::Entity::of_user(id).lock(LockType::Update).all(&tx).await?;
-    }
+    identity::Entity::update_many()
+        .col_expr(identity::Column::SessionKeyAt, Expr::col(identity::Column::SessionKeyAt).add(1))
+        .filter(identity::Column::UserId.eq(id))
+        .exec(&tx)
+        .await?;
     row::Entity::update_many()
         .col_expr(row::Column::BannedAt, Expr::col(row::Column::BannedAt).if_null(now))
         .col_expr(row::Column::BannedBecause, because.map_or(Expr::null(), Expr::value))

@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
-use entity::session;
+use entity::{identity, session};
 use reqwest::Method;
 use rstest::rstest;
-use sea_orm::{EntityTrait, PaginatorTrait};
+use sea_orm::{
+    ColumnTrait, ConnectionTrait, DbBackend, EntityTrait, PaginatorTrait, QueryFilter, QuerySelect, Statement,
+    sea_query::LockType,
+};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
@@ -140,6 +143,41 @@ async fn a_ban_keeps_nobody_out_who_logs_in_beside_it(#[values(Kind::Sqlite, Kin
     // A login, and another of those who are not banned.
     let stored = session::Entity::find().count(world.ctx.db.read()).await.expect("a count");
     assert_eq!(stored, 24 + 16, "a session of a banned user is stored");
+    world.finish().await;
+}
+
+/// How many statements of this database wait for others.
+async fn waiting(world: &World) -> i64 {
+    let sql = "SELECT count(*) AS waiting FROM pg_stat_activity \
+               WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    let row = world.ctx.db.read().query_one_raw(Statement::from_string(DbBackend::Postgres, sql)).await;
+    row.expect("a query").expect("a row").try_get("", "waiting").expect("a number")
+}
+
+#[tokio::test]
+async fn a_ban_that_is_written_while_a_login_has_read_but_not_written_counts() {
+    let Some(world) = World::new(Kind::Postgres).await else { return };
+    let phone = world.phone("ann").await;
+    let code = world.code(&phone.openid).await;
+    // Both wait for the person, the ban first.
+    let lock = world.ctx.db.begin().await.expect("a transaction");
+    identity::Entity::find().lock(LockType::Update).all(&lock).await.expect("a lock");
+    let ban = world.http.put(format!("{}/v1/users/{}/ban", world.base, phone.user_id)).bearer_auth(&world.key);
+    let ban = tokio::spawn(ban.json(&json!({})).send());
+    let queue = async |length| {
+        while waiting(&world).await < length {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    queue(1).await;
+    let login = world.http.post(format!("{}/v1/apps/{APP}/login", world.base)).json(&json!({ "code": code }));
+    let login = tokio::spawn(login.send());
+    queue(2).await;
+    lock.commit().await.expect("a commit");
+    assert_eq!(ban.await.expect("no panic").expect("an answer").status(), 200);
+    assert_eq!(login.await.expect("no panic").expect("an answer").status(), 403);
+    let live = session::Entity::find().filter(session::Column::RevokedAt.is_null());
+    assert_eq!(live.count(world.ctx.db.read()).await.expect("a count"), 0, "a session of a banned user lives");
     world.finish().await;
 }
 

@@ -114,7 +114,9 @@ async fn start(counts_statements: bool) -> Result<(String, Child, TempDir)> {
         postgres.args(["-c", setting]);
     }
     if counts_statements {
-        postgres.args(["-c", statements::LIBRARY]);
+        for setting in statements::SETTINGS {
+            postgres.args(["-c", setting]);
+        }
     }
     // SIGINT: does not wait for clients.
     let mut child = Child::start(&mut postgres, Signal::INT)?;

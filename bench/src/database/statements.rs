@@ -9,12 +9,13 @@ use crate::Result;
 /// So many are shown.
 const SHOWN: i64 = 25;
 const COSTLIEST: &str = "
-    SELECT calls, total_exec_time, mean_exec_time, left(regexp_replace(query, '\\s+', ' ', 'g'), 150)
+    SELECT calls, total_exec_time, mean_exec_time, plans, total_plan_time, left(regexp_replace(query, '\\s+', ' ', 'g'), 150)
     FROM pg_stat_statements JOIN pg_database ON pg_database.oid = dbid
-    WHERE datname = $1 ORDER BY total_exec_time DESC LIMIT $2";
+    WHERE datname = $1 ORDER BY total_exec_time + total_plan_time DESC LIMIT $2";
 
-/// What must be loaded when the server starts.
-pub const LIBRARY: &str = "shared_preload_libraries=pg_stat_statements";
+/// What must be set when the server starts.
+pub const SETTINGS: [&str; 2] =
+    ["shared_preload_libraries=pg_stat_statements", "pg_stat_statements.track_planning=on"];
 
 /// Makes the server ready to tell, and forgets what it counted before.
 pub async fn forget(cluster: &Cluster) -> Result<()> {
@@ -26,11 +27,12 @@ pub async fn forget(cluster: &Cluster) -> Result<()> {
 pub async fn costliest(cluster: &Cluster, database: &Database) -> Result<String> {
     let name = database.url.split('?').next().and_then(|url| url.rsplit('/').next()).unwrap_or_default();
     let rows = connect(&cluster.admin_url).await?.query(COSTLIEST, &[&name, &SHOWN]).await?;
-    let mut lines = String::from("     calls   total ms  mean ms  statement\n");
+    let mut lines = String::from("     calls   total ms  mean ms      plans    plan ms  statement\n");
     for row in rows {
         let (calls, total, mean): (i64, f64, f64) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
-        let text: String = row.try_get(3)?;
-        writeln!(lines, "{calls:>10} {total:>10.0} {mean:>8.3}  {text}")?;
+        let (plans, planning): (i64, f64) = (row.try_get(3)?, row.try_get(4)?);
+        let text: String = row.try_get(5)?;
+        writeln!(lines, "{calls:>10} {total:>10.0} {mean:>8.3} {plans:>10} {planning:>10.0}  {text}")?;
     }
     Ok(lines)
 }
