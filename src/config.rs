@@ -107,7 +107,9 @@ pub struct Delivery {
     #[serde(deserialize_with = "duration")]
     pub back_off_max: Duration,
     pub max_attempts: i32,
-    pub concurrency: usize,
+    #[serde(default)]
+    /// None for what suits the database, see `Config::calls_at_once`.
+    pub concurrency: Option<usize>,
     #[serde(deserialize_with = "duration")]
     pub time_to_live: Duration,
     #[serde(deserialize_with = "duration")]
@@ -202,6 +204,12 @@ impl Config {
     /// Connections to PostgreSQL, or readers of SQLite.
     pub fn connections(&self) -> u32 {
         self.database_connections.unwrap_or(if self.is_sqlite() { 4 } else { 12 })
+    }
+
+    /// Calls to WeChat at once, for each app. Each takes some 40 KB; beside SQLite, which is in the same process, fewer
+    /// stay within the same memory.
+    pub fn calls_at_once(&self) -> usize {
+        self.delivery.concurrency.unwrap_or(if self.is_sqlite() { 352 } else { 512 })
     }
 
     /// Whether the database is the embedded one.

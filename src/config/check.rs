@@ -83,7 +83,7 @@ fn timing(config: &Config) -> Result<(), ConfigError> {
     if delivery.back_off_initial.is_zero() || delivery.back_off_initial > delivery.back_off_max {
         return Err(refused("delivery.back_off_initial", "must be above 0 and at most delivery.back_off_max"));
     }
-    if delivery.max_attempts < 1 || delivery.concurrency == 0 {
+    if delivery.max_attempts < 1 || delivery.concurrency == Some(0) {
         return Err(refused("delivery.max_attempts", "it and delivery.concurrency must be at least 1"));
     }
     let webhooks = &config.webhooks;

@@ -178,7 +178,7 @@ impl Handover {
 impl Lane {
     /// How many calls may begin now, at most `most`. What is asked for counts against the pace.
     pub fn room(&self, ctx: &Context, most: usize) -> usize {
-        let free = ctx.config.delivery.concurrency.saturating_sub(lock(&self.in_flight).len()).min(most);
+        let free = ctx.config.calls_at_once().saturating_sub(lock(&self.in_flight).len()).min(most);
         let free = lock(&self.breaker).room(free);
         lock(&self.pace).room(free)
     }

@@ -50,7 +50,7 @@ impl Client {
             .connect_timeout(config.wechat.connect_timeout.min(config.delivery.request_timeout))
             .timeout(config.delivery.request_timeout)
             .pool_idle_timeout(POOL_IDLE)
-            .pool_max_idle_per_host(config.delivery.concurrency)
+            .pool_max_idle_per_host(config.calls_at_once())
             .redirect(reqwest::redirect::Policy::none())
             // What may be repeated is decided elsewhere; a request that is kept for it would be copied.
             .retry(reqwest::retry::never().max_retries_per_request(0))

@@ -45,7 +45,7 @@ pub async fn step(ctx: &Context) -> Result<usize, Error> {
     let mut done = 0;
     let pauses = pause::current(ctx, &revision::now(ctx).await?).await?;
     for app in ctx.apps().iter().filter(|app| pauses.is_awake(&app.app_id, ctx.clock.now())) {
-        let found = claim(ctx, &app.app_id, ctx.config.delivery.concurrency, &pauses.templates_of(&app.app_id)).await?;
+        let found = claim(ctx, &app.app_id, ctx.config.calls_at_once(), &pauses.templates_of(&app.app_id)).await?;
         let calls = found.rows.into_iter().map(|row| {
             let ctx = ctx.clone();
             async move { push(&ctx, row).await }

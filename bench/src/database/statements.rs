@@ -14,8 +14,7 @@ const COSTLIEST: &str = "
     WHERE datname = $1 ORDER BY total_exec_time + total_plan_time DESC LIMIT $2";
 
 /// What must be set when the server starts.
-pub const SETTINGS: [&str; 2] =
-    ["shared_preload_libraries=pg_stat_statements", "pg_stat_statements.track_planning=on"];
+pub const SETTINGS: [&str; 2] = ["shared_preload_libraries=pg_stat_statements", "pg_stat_statements.track_planning=on"];
 
 /// Makes the server ready to tell, and forgets what it counted before.
 pub async fn forget(cluster: &Cluster) -> Result<()> {
