@@ -37,7 +37,7 @@ use crate::{
 /// How long the same code gets the same session.
 const REPEAT_WINDOW: Duration = Duration::from_mins(1);
 /// Logins that are remembered, at about 350 bytes each; a repeat of an older one finds its session by the code's MAC.
-const MOST_RECENT: u64 = 4_096;
+const MOST_RECENT: u64 = 1_024;
 /// How long a used code is looked for in the sessions, while the node that used it may still be
 /// writing.
 const LOOK_FOR: Duration = Duration::from_millis(1_500);

@@ -12,7 +12,7 @@ use sea_orm::{
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use crate::harness::{APP, Answer, Kind, Phone, World};
+use crate::harness::{APP, Answer, Kind, Phone, World, openid};
 
 async fn refresh(world: &World, token: &str) -> Answer {
     world.call(Method::POST, "/v1/token/refresh", None, Some(json!({ "refresh_token": token }))).await
@@ -120,7 +120,7 @@ async fn a_new_signing_key_logs_nobody_out(#[values(Kind::Sqlite, Kind::Postgres
 
 #[rstest]
 #[tokio::test]
-async fn a_ban_keeps_nobody_out_who_logs_in_beside_it(#[values(Kind::Sqlite, Kind::Postgres)] kind: Kind) {
+async fn a_ban_keeps_nobody_out_who_logs_in_beside_it_known_or_not(#[values(Kind::Sqlite, Kind::Postgres)] kind: Kind) {
     let Some(world) = World::new(kind).await else { return };
     let mut codes = Vec::new();
     for number in 0..24 {
@@ -130,19 +130,22 @@ async fn a_ban_keeps_nobody_out_who_logs_in_beside_it(#[values(Kind::Sqlite, Kin
             let path = format!("/v1/users/{}/ban", phone.user_id);
             assert_eq!(world.call(Method::PUT, &path, Some(&world.key), Some(json!({}))).await.status, 200);
         }
-        codes.push((world.code(&phone.openid).await, is_banned));
+        codes.push((world.code(&phone.openid).await, if is_banned { 403 } else { 200 }));
+    }
+    for number in 0..6 {
+        codes.push((world.code(&openid(&format!("stranger-{number}"))).await, 200));
     }
     // All at once, so that they are stored together.
-    let logins = codes.into_iter().map(|(code, is_banned)| {
+    let logins = codes.into_iter().map(|(code, expected)| {
         let request = world.http.post(format!("{}/v1/apps/{APP}/login", world.base)).json(&json!({ "code": code }));
-        async move { (request.send().await.expect("an answer").status().as_u16(), is_banned) }
+        async move { (request.send().await.expect("an answer").status().as_u16(), expected) }
     });
-    for (status, is_banned) in logins.collect::<JoinSet<_>>().join_all().await {
-        assert_eq!(status, if is_banned { 403 } else { 200 });
+    for (status, expected) in logins.collect::<JoinSet<_>>().join_all().await {
+        assert_eq!(status, expected);
     }
-    // A login, and another of those who are not banned.
+    // A login, another of those who are not banned, and one of each stranger.
     let stored = session::Entity::find().count(world.ctx.db.read()).await.expect("a count");
-    assert_eq!(stored, 24 + 16, "a session of a banned user is stored");
+    assert_eq!(stored, 24 + 16 + 6, "a session of a banned user is stored");
     world.finish().await;
 }
 
