@@ -107,8 +107,8 @@ pub struct Delivery {
     #[serde(deserialize_with = "duration")]
     pub back_off_max: Duration,
     pub max_attempts: i32,
-    #[serde(default)]
     /// None for what suits the database, see `Config::calls_at_once`.
+    #[serde(default)]
     pub concurrency: Option<usize>,
     #[serde(deserialize_with = "duration")]
     pub time_to_live: Duration,

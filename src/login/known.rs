@@ -45,14 +45,13 @@ pub(super) async fn store(
     now: Timestamp,
 ) -> Result<Vec<Option<session::Model>>, Error> {
     let known = look(ctx.db.planned_once(), logins).await?;
-    let of = |login: &NewLogin| known.get(&who(login)).filter(|identity| identity.only_logs_in(login));
     let (mut newest, mut made) = (BTreeMap::new(), Vec::with_capacity(logins.len()));
     for login in logins {
-        let identity = of(login);
+        let identity = known.get(&who(login)).filter(|identity| identity.only_logs_in(login));
         if let Some(identity) = identity {
-            let kept = newest.entry((&login.wechat.openid, &login.app_id)).or_insert((identity, &**login));
-            if kept.1.began_at <= login.began_at {
-                kept.1 = login;
+            let (_, kept) = newest.entry((&login.wechat.openid, &login.app_id)).or_insert((identity, &**login));
+            if kept.began_at <= login.began_at {
+                *kept = login;
             }
         }
         made.push(identity.map(|identity| new_session(ctx, login, identity.user_id, identity.id, now)));

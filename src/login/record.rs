@@ -65,7 +65,7 @@ pub(super) async fn record(ctx: &Context, logins: &[Arc<NewLogin>]) -> Result<Ve
         known::store(ctx, logins, now).await?.into_iter().map(|row| Some(Ok((row?, false)))).collect();
     let left: Vec<_> = logins.iter().zip(&made).filter(|(_, made)| made.is_none()).map(|(login, _)| &**login).collect();
     let mut others = match locked(ctx, &left, now).await {
-        Err(error) if left.len() < logins.len() => singly(ctx, &left, error, now).await,
+        Err(error) if left.len() < logins.len() => one_by_one(ctx, &left, error, now).await,
         others => others?,
     }
     .into_iter();
@@ -76,7 +76,7 @@ pub(super) async fn record(ctx: &Context, logins: &[Arc<NewLogin>]) -> Result<Ve
 }
 
 /// Each by itself, after an error of theirs, where others of the group are stored and must not be stored again.
-async fn singly(ctx: &Context, logins: &[&NewLogin], error: Error, now: Timestamp) -> Vec<Recorded> {
+async fn one_by_one(ctx: &Context, logins: &[&NewLogin], error: Error, now: Timestamp) -> Vec<Recorded> {
     if logins.len() == 1 || error.code == Code::DatabaseUnavailable {
         return logins.iter().map(|_| Err(error.clone())).collect();
     }

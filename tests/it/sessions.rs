@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use entity::{identity, session};
+use magpie::user::erase;
 use reqwest::Method;
 use rstest::rstest;
 use sea_orm::{
@@ -157,30 +158,58 @@ async fn waiting(world: &World) -> i64 {
     row.expect("a query").expect("a row").try_get("", "waiting").expect("a number")
 }
 
+/// What another one and a login are answered that wait for the same person: the login has read them before the other one
+/// is written, and writes after it.
+async fn overtaken<T>(world: &World, phone: &Phone, other: impl Future<Output = T>) -> (T, Answer) {
+    let code = world.code(&phone.openid).await;
+    let lock = world.ctx.db.begin().await.expect("a transaction");
+    identity::Entity::find().lock(LockType::Update).all(&lock).await.expect("a lock");
+    let queue = async |length| {
+        let until = async {
+            while waiting(world).await < length {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), until).await.expect("it waits for the person");
+    };
+    let login = async {
+        queue(1).await;
+        world.log_in_with(&code).await
+    };
+    let release = async {
+        queue(2).await;
+        lock.commit().await.expect("a commit");
+    };
+    let (other, login, ()) = tokio::join!(other, login, release);
+    (other, login)
+}
+
 #[tokio::test]
 async fn a_ban_that_is_written_while_a_login_has_read_but_not_written_counts() {
     let Some(world) = World::new(Kind::Postgres).await else { return };
     let phone = world.phone("ann").await;
-    let code = world.code(&phone.openid).await;
-    // Both wait for the person, the ban first.
-    let lock = world.ctx.db.begin().await.expect("a transaction");
-    identity::Entity::find().lock(LockType::Update).all(&lock).await.expect("a lock");
-    let ban = world.http.put(format!("{}/v1/users/{}/ban", world.base, phone.user_id)).bearer_auth(&world.key);
-    let ban = tokio::spawn(ban.json(&json!({})).send());
-    let queue = async |length| {
-        while waiting(&world).await < length {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    queue(1).await;
-    let login = world.http.post(format!("{}/v1/apps/{APP}/login", world.base)).json(&json!({ "code": code }));
-    let login = tokio::spawn(login.send());
-    queue(2).await;
-    lock.commit().await.expect("a commit");
-    assert_eq!(ban.await.expect("no panic").expect("an answer").status(), 200);
-    assert_eq!(login.await.expect("no panic").expect("an answer").status(), 403);
+    let path = format!("/v1/users/{}/ban", phone.user_id);
+    let ban = world.call(Method::PUT, &path, Some(&world.key), Some(json!({})));
+    let (ban, login) = overtaken(&world, &phone, ban).await;
+    assert_eq!(ban.status, 200, "{ban:?}");
+    login.problem(403, "user_banned");
     let live = session::Entity::find().filter(session::Column::RevokedAt.is_null());
     assert_eq!(live.count(world.ctx.db.read()).await.expect("a count"), 0, "a session of a banned user lives");
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn who_is_erased_while_a_login_has_read_but_not_written_is_a_stranger() {
+    let Some(world) = World::new(Kind::Postgres).await else { return };
+    let phone = world.phone("ann").await;
+    let erasure = Box::pin(async {
+        let tx = world.ctx.db.begin().await.expect("a transaction");
+        erase::in_app(&world.ctx, &tx, (APP, &phone.openid), "test", world.clock.now()).await.expect("an erasure");
+        tx.commit().await.expect("a commit");
+    });
+    let ((), login) = overtaken(&world, &phone, erasure).await;
+    assert_eq!((login.status.as_u16(), &login.body["user"]["is_new"]), (200, &json!(true)), "{login:?}");
+    assert_ne!(login.body["user"]["id"], phone.user_id.as_str());
     world.finish().await;
 }
 
