@@ -4,6 +4,7 @@
 mod again;
 mod alone;
 pub mod insert;
+mod kept;
 mod neighbours;
 pub mod rows;
 pub mod writes;
@@ -24,6 +25,7 @@ use secrecy::ExposeSecret;
 
 use crate::{config::Config, error::Error};
 use alone::Waiting;
+use kept::Kept;
 use writes::Writes;
 
 pub use again::again;
@@ -37,7 +39,7 @@ const PING_AFTER_IDLE: Duration = Duration::from_secs(30);
 pub struct Database {
     write: DatabaseConnection,
     read: DatabaseConnection,
-    planned_once: DatabaseConnection,
+    planned_once: Kept,
     waiting: Waiting,
 }
 
@@ -56,8 +58,8 @@ impl Database {
             let (some, others) = shares(config.connections());
             let write = sea_orm::Database::connect(postgres(config, others, &[])).await?;
             let planned_once = match some {
-                0 => write.clone(),
-                some => sea_orm::Database::connect(postgres(config, some, &PLANNED_ONCE)).await?,
+                0 => Kept::of(&write, 0),
+                some => Kept::of(&sea_orm::Database::connect(postgres(config, some, &PLANNED_ONCE)).await?, some),
             };
             return Ok(Self { read: write.clone(), write, planned_once, waiting: Waiting::default() });
         }
@@ -65,7 +67,8 @@ impl Database {
         // queue for the one connection instead.
         let write = sea_orm::Database::connect(sqlite(config, 1, false)).await?;
         let read = sea_orm::Database::connect(sqlite(config, config.connections(), true)).await?;
-        Ok(Self { planned_once: read.clone(), write, read, waiting: Waiting::default() })
+        let planned_once = Kept::of(&read, config.connections() / 2);
+        Ok(Self { write, read, planned_once, waiting: Waiting::default() })
     }
 
     /// For single statements that change something.
@@ -81,8 +84,8 @@ impl Database {
     /// For the statements of each event and each message: single lookups, and what is read in the order of an index.
     /// PostgreSQL, to which a list of one looks cheaper than one of unknown length, would plan them anew each time, which
     /// takes longer than to do them. What hangs on how many rows there are is not to be planned that way. On SQLite the
-    /// same as `read`.
-    pub fn planned_once(&self) -> &DatabaseConnection {
+    /// same as `read`, but for being kept.
+    pub fn planned_once(&self) -> &Kept {
         &self.planned_once
     }
 
@@ -134,7 +137,7 @@ impl Database {
     }
 
     pub async fn close(&self) -> Result<(), DbErr> {
-        self.planned_once.close_by_ref().await?;
+        self.planned_once.close().await;
         self.read.close_by_ref().await?;
         self.write.close_by_ref().await
     }

@@ -70,7 +70,7 @@ pub async fn match_held_of<'a>(
 
 /// Whether receipts wait for a message that can be told.
 pub async fn is_any_held(ctx: &Context, now: Timestamp) -> Result<bool, Error> {
-    Ok(!held(ctx.db.read(), Condition::all(), now, 1).await?.is_empty())
+    Ok(!held(ctx.db.planned_once(), Condition::all(), now, 1).await?.is_empty())
 }
 
 /// Tries all held receipts again; gives how many found their message.

@@ -127,7 +127,7 @@ pub async fn look(ctx: &Context) -> Result<Revisions, Error> {
     let together = move |callers: Vec<Arc<()>>| {
         let ctx = reader.clone();
         async move {
-            let all = read(&ctx, ctx.db.read()).await?;
+            let all = read(&ctx, ctx.db.planned_once()).await?;
             Ok(callers.iter().map(|_| Ok(all.clone())).collect())
         }
     };

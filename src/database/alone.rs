@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, Statement};
 
-use super::{begin, is_taken, writes::Writes};
+use super::{begin, is_taken, kept::Kept, writes::Writes};
 use crate::{
     error::{Code, Error},
     group::{Group, Limits},
@@ -29,7 +29,7 @@ struct Write {
 }
 
 /// On PostgreSQL. False when not each row could be written; then nothing is.
-pub(super) async fn on_postgres(db: &DatabaseConnection, writes: Writes) -> Result<bool, Error> {
+pub(super) async fn on_postgres(db: &Kept, writes: Writes) -> Result<bool, Error> {
     let row = match db.query_one_raw(writes.end_whole()).await {
         Err(error) if gave_up(&error) => return Ok(false),
         row => row?.ok_or_else(|| DbErr::RecordNotFound("whether it is written".into()))?,
