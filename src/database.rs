@@ -89,9 +89,11 @@ impl Database {
         &self.planned_once
     }
 
-    /// Begins a transaction that may write.
+    /// Begins a transaction that may write. On SQLite it waits for its turn now, not at its first write, where it would
+    /// fail.
     pub async fn begin(&self) -> Result<DatabaseTransaction, DbErr> {
-        begin(&self.write).await
+        let sqlite_transaction_mode = self.is_sqlite().then_some(SqliteTransactionMode::Immediate);
+        self.write.begin_with_options(TransactionOptions { sqlite_transaction_mode, ..Default::default() }).await
     }
 
     /// Inserts and updates for this database.
@@ -141,13 +143,6 @@ impl Database {
         self.read.close_by_ref().await?;
         self.write.close_by_ref().await
     }
-}
-
-/// On SQLite it waits for its turn now, not at its first write, where it would fail.
-async fn begin(db: &DatabaseConnection) -> Result<DatabaseTransaction, DbErr> {
-    let is_sqlite = db.get_database_backend() == DbBackend::Sqlite;
-    let sqlite_transaction_mode = is_sqlite.then_some(SqliteTransactionMode::Immediate);
-    db.begin_with_options(TransactionOptions { sqlite_transaction_mode, ..Default::default() }).await
 }
 
 /// Whether somebody else has stored a row of this name.

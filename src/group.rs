@@ -87,6 +87,11 @@ impl<T: Send + Sync + 'static, R: Send + 'static> Group<T, R> {
         results
     }
 
+    /// Whether anybody waits for the next write.
+    pub fn is_wanted(&self) -> bool {
+        !self.queue().waiting.is_empty()
+    }
+
     async fn run<W, Fut>(self: Arc<Self>, limits: Limits, write: W)
     where
         W: Fn(Vec<Arc<T>>) -> Fut + Send + Sync + 'static,

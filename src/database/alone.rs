@@ -5,11 +5,18 @@
 //! SQLite      what waits for the one writer ─▶ BEGIN, one after the other, COMMIT ─▶ each learns whether it is written
 //! ```
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, Statement};
+use sea_orm::{
+    ConnectionTrait, DatabaseConnection, DbErr, RuntimeErr, Statement,
+    sqlx::{self, Connection, Sqlite, pool::PoolConnection, sqlite::SqliteConnection},
+};
 
-use super::{begin, is_taken, kept::Kept, writes::Writes};
+use super::{
+    is_taken,
+    kept::{Kept, not_acquired, query},
+    writes::Writes,
+};
 use crate::{
     error::{Code, Error},
     group::{Group, Limits},
@@ -17,10 +24,22 @@ use crate::{
 
 /// What shares one commit at most: an accept of events and a settle of calls are a write each.
 const TOGETHER: Limits = Limits { most: 8, at_once: 1, worth_another: usize::MAX };
+/// Commits after which the writer goes back to the pool, where everybody else waits for it. There it is looked at, which
+/// takes two trips to its thread.
+const IN_A_ROW: usize = 16;
 
 /// What waits for the writer of SQLite.
 #[derive(Default)]
-pub(super) struct Waiting(Arc<Group<Write, bool>>);
+pub(super) struct Waiting {
+    group: Arc<Group<Write, bool>>,
+    turn: Arc<Mutex<Option<Turn>>>,
+}
+
+/// The one writer's connection, while it goes from one commit to the next.
+struct Turn {
+    connection: PoolConnection<Sqlite>,
+    commits: usize,
+}
 
 struct Write {
     /// Taken when its turn comes.
@@ -47,29 +66,58 @@ impl Waiting {
     pub async fn on_sqlite(&self, db: &DatabaseConnection, writes: Writes) -> Result<bool, Error> {
         let rows = writes.rows();
         let write = Write { statement: Mutex::new(Some(writes.end())), rows };
-        let db = db.clone();
+        let (db, group, turn) = (db.clone(), self.group.clone(), self.turn.clone());
         let together = move |writes: Vec<Arc<Write>>| {
-            let db = db.clone();
-            async move { Ok(vec![Ok(all(&db, &writes).await?); writes.len()]) }
+            let (db, group, turn) = (db.clone(), group.clone(), turn.clone());
+            async move {
+                let last = held(&turn).take();
+                let (written, next) = all(&db, last, &writes).await;
+                // Whoever waits goes on with it; nobody else would take it from there.
+                *held(&turn) = next.filter(|next| next.commits < IN_A_ROW && group.is_wanted());
+                Ok(vec![Ok(written?); writes.len()])
+            }
         };
-        self.0.join(write, TOGETHER, together).await
+        self.group.join(write, TOGETHER, together).await
     }
 }
 
-/// Whether all of it was written. Where one of several cannot be, none is, and each is left to its caller.
-async fn all(db: &DatabaseConnection, writes: &[Arc<Write>]) -> Result<bool, Error> {
-    match try_all(db, writes).await.map_err(Error::from) {
-        Err(error) if writes.len() > 1 && error.code != Code::DatabaseUnavailable => Ok(false),
-        done => done,
+fn held(turn: &Mutex<Option<Turn>>) -> MutexGuard<'_, Option<Turn>> {
+    turn.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Whether all of it was written, and the turn if nothing is wrong with it. Where one of several cannot be written,
+/// none is, and each is left to its caller.
+async fn all(
+    db: &DatabaseConnection,
+    last: Option<Turn>,
+    writes: &[Arc<Write>],
+) -> (Result<bool, Error>, Option<Turn>) {
+    let turn = match last {
+        Some(turn) => Ok(turn),
+        None => db.get_sqlite_connection_pool().acquire().await.map(|connection| Turn { connection, commits: 0 }),
+    };
+    let mut turn = match turn {
+        Ok(turn) => turn,
+        Err(error) => return (Err(not_acquired(error).into()), None),
+    };
+    turn.commits += 1;
+    match try_all(&mut turn.connection, writes).await {
+        Ok(written) => (Ok(written), Some(turn)),
+        // The pool looks at it.
+        Err(error) => match Error::from(DbErr::Exec(RuntimeErr::SqlxError(error.into()))) {
+            error if writes.len() > 1 && error.code != Code::DatabaseUnavailable => (Ok(false), None),
+            error => (Err(error), None),
+        },
     }
 }
 
-async fn try_all(db: &DatabaseConnection, writes: &[Arc<Write>]) -> Result<bool, DbErr> {
-    let tx = begin(db).await?;
+async fn try_all(connection: &mut SqliteConnection, writes: &[Arc<Write>]) -> Result<bool, sqlx::Error> {
+    // It waits for its turn now, not at its first write, where it would fail.
+    let mut tx = connection.begin_with("BEGIN IMMEDIATE").await?;
     for Write { statement, rows } in writes.iter().map(|write| &**write) {
         let statement = statement.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(statement) = statement else { return Ok(false) };
-        let written = tx.execute_raw(statement).await?.rows_affected();
+        let written = query::<Sqlite>(statement).execute(&mut *tx).await?.rows_affected();
         if usize::try_from(written) != Ok(*rows) {
             tx.rollback().await?;
             return Ok(false);
@@ -77,4 +125,81 @@ async fn try_all(db: &DatabaseConnection, writes: &[Arc<Write>]) -> Result<bool,
     }
     tx.commit().await?;
     Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        sync::atomic::{AtomicBool, Ordering},
+        time::Duration,
+    };
+
+    use entity::revision;
+    use sea_orm::{ActiveValue::Set, ConnectOptions, DbBackend, EntityTrait, PaginatorTrait, TransactionTrait};
+
+    use super::*;
+    use crate::database::insert::Insert;
+
+    async fn table(path: &std::path::Path) -> DatabaseConnection {
+        let mut options = ConnectOptions::new(format!("sqlite://{}?mode=rwc", path.display()));
+        options.max_connections(1).sqlx_logging(false);
+        let db = sea_orm::Database::connect(options).await.expect("a database");
+        db.execute_unprepared("CREATE TABLE revision (name TEXT PRIMARY KEY, revision BIGINT)").await.expect("a table");
+        db
+    }
+
+    fn one(name: &str) -> Writes {
+        let mut writes = Writes::on(DbBackend::Sqlite);
+        let insert = Insert::<revision::Entity> { shared: &[], only_if: "", suffix: "" };
+        writes
+            .insert(&insert, vec![revision::ActiveModel { name: Set(name.into()), revision: Set(1) }])
+            .expect("a row");
+        writes
+    }
+
+    #[tokio::test]
+    async fn those_who_write_one_after_the_other_leave_turns_to_everybody_else() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let db = table(&directory.path().join("turns.db")).await;
+        let (waiting, ended) = (Arc::new(Waiting::default()), Arc::new(AtomicBool::new(false)));
+        let mut writers = tokio::task::JoinSet::new();
+        // More than go together, so that somebody waits after each commit.
+        for which in 0..3 * TOGETHER.most {
+            let (db, waiting, ended) = (db.clone(), waiting.clone(), ended.clone());
+            writers.spawn(async move {
+                let mut written = 0;
+                while !ended.load(Ordering::Relaxed) {
+                    let all = waiting.on_sqlite(&db, one(&format!("{which}/{written}"))).await;
+                    assert!(all.expect("it is written"));
+                    written += 1;
+                }
+                written
+            });
+        }
+        for turn in 0..20 {
+            let tx = tokio::time::timeout(Duration::from_secs(20), db.begin()).await;
+            let tx = tx.unwrap_or_else(|_| panic!("no turn after {turn}")).expect("a transaction");
+            revision::Entity::find().count(&tx).await.expect("a count");
+            tx.commit().await.expect("a commit");
+        }
+        ended.store(true, Ordering::Relaxed);
+        let written: u64 = writers.join_all().await.into_iter().sum();
+        assert_eq!(revision::Entity::find().count(&db).await.ok(), Some(written));
+        assert!(held(&waiting.turn).is_none(), "nobody waits, so nobody holds it");
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_written_takes_nothing_along() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let db = table(&directory.path().join("faults.db")).await;
+        let waiting = Waiting::default();
+        assert!(waiting.on_sqlite(&db, one("a")).await.expect("it is written"));
+        let (again, fresh) = tokio::join!(waiting.on_sqlite(&db, one("a")), waiting.on_sqlite(&db, one("b")));
+        assert!(matches!(again, Ok(false) | Err(_)), "the name is taken: {again:?}");
+        // Together they are left to their callers, one by one.
+        if fresh.ok() != Some(true) {
+            assert!(waiting.on_sqlite(&db, one("b")).await.expect("it is written"));
+        }
+        assert_eq!(revision::Entity::find().count(&db).await.ok(), Some(2));
+    }
 }

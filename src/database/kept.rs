@@ -17,17 +17,13 @@ use std::{
 use sea_orm::{
     ConnAcquireErr, ConnectionTrait, DatabaseConnection, DbBackend, DbErr, ExecResult, QueryResult, RuntimeErr,
     Statement, Values,
-    sqlx::{
-        self, AssertSqlSafe, Executor, IntoArguments, Pool, Postgres, Sqlite, pool::PoolConnection, query::Query,
-    },
+    sqlx::{self, AssertSqlSafe, Executor, IntoArguments, Pool, Postgres, Sqlite, pool::PoolConnection, query::Query},
 };
 use sea_query_sqlx::SqlxValues;
-use tokio::{
-    sync::{Semaphore, SemaphorePermit},
-    time::Instant,
-};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::ACQUIRE_TIMEOUT;
+use crate::clock::Stopwatch;
 
 /// After that the pool looks at a connection once more.
 const KEPT_FOR: Duration = Duration::from_secs(10);
@@ -36,24 +32,24 @@ const KEPT_FOR: Duration = Duration::from_secs(10);
 pub struct Kept(Backend);
 
 enum Backend {
-    Postgres(Shelf<Postgres>),
-    Sqlite(Shelf<Sqlite>),
+    Postgres(Stack<Postgres>),
+    Sqlite(Stack<Sqlite>),
 }
 
 impl Kept {
     /// Keeps at most so many connections of a pool, which must leave others those that they need.
     pub(super) fn of(db: &DatabaseConnection, most: u32) -> Self {
         Self(match db.get_database_backend() {
-            DbBackend::Sqlite => Backend::Sqlite(Shelf::of(db.get_sqlite_connection_pool(), most)),
-            _ => Backend::Postgres(Shelf::of(db.get_postgres_connection_pool(), most)),
+            DbBackend::Sqlite => Backend::Sqlite(Stack::of(db.get_sqlite_connection_pool(), most)),
+            _ => Backend::Postgres(Stack::of(db.get_postgres_connection_pool(), most)),
         })
     }
 
     /// Closes the pool.
     pub(super) async fn close(&self) {
         match &self.0 {
-            Backend::Postgres(shelf) => shelf.close().await,
-            Backend::Sqlite(shelf) => shelf.close().await,
+            Backend::Postgres(stack) => stack.close().await,
+            Backend::Sqlite(stack) => stack.close().await,
         }
     }
 }
@@ -69,8 +65,8 @@ impl ConnectionTrait for Kept {
 
     async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
         match &self.0 {
-            Backend::Postgres(shelf) => shelf.execute(statement).await.map(Into::into),
-            Backend::Sqlite(shelf) => shelf.execute(statement).await.map(Into::into),
+            Backend::Postgres(stack) => stack.execute(statement).await.map(Into::into),
+            Backend::Sqlite(stack) => stack.execute(statement).await.map(Into::into),
         }
     }
 
@@ -85,14 +81,14 @@ impl ConnectionTrait for Kept {
 
     async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
         Ok(match &self.0 {
-            Backend::Postgres(shelf) => shelf.rows(statement).await?.into_iter().map(Into::into).collect(),
-            Backend::Sqlite(shelf) => shelf.rows(statement).await?.into_iter().map(Into::into).collect(),
+            Backend::Postgres(stack) => stack.rows(statement).await?.into_iter().map(Into::into).collect(),
+            Backend::Sqlite(stack) => stack.rows(statement).await?.into_iter().map(Into::into).collect(),
         })
     }
 }
 
 /// Connections to one kind of database.
-struct Shelf<DB: sqlx::Database> {
+struct Stack<DB: sqlx::Database> {
     pool: Pool<DB>,
     /// A permit for each that is in use.
     in_use: Semaphore,
@@ -103,10 +99,10 @@ struct Shelf<DB: sqlx::Database> {
 /// A connection that came from the pool at this time.
 struct Taken<DB: sqlx::Database> {
     connection: PoolConnection<DB>,
-    since: Instant,
+    since: Stopwatch,
 }
 
-impl<DB> Shelf<DB>
+impl<DB> Stack<DB>
 where
     DB: sqlx::Database,
     for<'c> &'c mut DB::Connection: Executor<'c, Database = DB>,
@@ -145,7 +141,7 @@ where
             return Ok((taken, permit));
         }
         let connection = self.pool.acquire().await.map_err(not_acquired)?;
-        Ok((Taken { connection, since: Instant::now() }, permit))
+        Ok((Taken { connection, since: Stopwatch::start() }, permit))
     }
 
     /// One that failed goes back to the pool, and the others with it: what has cut one has cut them all.
@@ -170,7 +166,8 @@ where
     }
 }
 
-fn query<DB: sqlx::Database>(statement: Statement) -> Query<'static, DB, SqlxValues>
+/// With its values moved into it.
+pub(super) fn query<DB: sqlx::Database>(statement: Statement) -> Query<'static, DB, SqlxValues>
 where
     SqlxValues: IntoArguments<DB>,
 {
@@ -179,7 +176,7 @@ where
 }
 
 /// As sea-orm tells it of a pool.
-fn not_acquired(error: sqlx::Error) -> DbErr {
+pub(super) fn not_acquired(error: sqlx::Error) -> DbErr {
     match error {
         sqlx::Error::PoolTimedOut => DbErr::ConnectionAcquire(ConnAcquireErr::Timeout),
         sqlx::Error::PoolClosed => DbErr::ConnectionAcquire(ConnAcquireErr::ConnectionClosed),
@@ -206,8 +203,8 @@ mod tests {
 
     fn resting(kept: &Kept) -> usize {
         match &kept.0 {
-            Backend::Sqlite(shelf) => shelf.kept().len(),
-            Backend::Postgres(shelf) => shelf.kept().len(),
+            Backend::Sqlite(stack) => stack.kept().len(),
+            Backend::Postgres(stack) => stack.kept().len(),
         }
     }
 
