@@ -215,3 +215,15 @@ async fn openapi_prints_the_document() {
     assert_eq!(printed, magpie::api::document());
     assert_eq!(json(&printed)["openapi"], "3.0.0");
 }
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn memory_comes_from_mimalloc() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut command = magpie(directory.path());
+    command.arg("--help").env("MIMALLOC_SHOW_STATS", "1");
+    let told = String::from_utf8(output(command).await.stderr).expect("text");
+    let pages = told.lines().find_map(|line| line.trim().strip_prefix("pages")?.split_once(':'));
+    let most = pages.and_then(|(_, counts)| counts.split_whitespace().next()?.parse::<u32>().ok());
+    assert!(most > Some(4), "{told}");
+}
