@@ -1,8 +1,8 @@
 //! What a transaction writes, in one go.
 //!
 //! ```text
-//! PostgreSQL  WITH w0 AS (INSERT … RETURNING 1), w1 AS (UPDATE … RETURNING 1)
-//!             SELECT (SELECT count(*) FROM w0) + (SELECT count(*) FROM w1) AS written
+//! PostgreSQL  WITH w0 AS (INSERT …), w1 AS (INSERT … ON CONFLICT … RETURNING 1), w2 AS (UPDATE … RETURNING 1)
+//!             SELECT (SELECT count(*) FROM w1) + (SELECT count(*) FROM w2) AS written
 //! SQLite      INSERT …; UPDATE …
 //! ```
 //!
@@ -23,6 +23,9 @@ pub(super) const GIVEN_UP: &str = "Magpie begins anew, rows that could be writte
 pub struct Writes {
     writing: Writing,
     parts: usize,
+    /// Those of which not each row may be written, by their numbers. PostgreSQL need not count the others.
+    uncertain: Vec<usize>,
+    /// What is to be counted.
     rows: usize,
     /// What must be so for anything to be written, as PostgreSQL reads it.
     conditions: usize,
@@ -30,17 +33,18 @@ pub struct Writes {
 
 impl Writes {
     pub fn on(backend: DbBackend) -> Self {
-        Self { writing: Writing::new(backend), parts: 0, rows: 0, conditions: 0 }
+        Self { writing: Writing::new(backend), parts: 0, uncertain: Vec::new(), rows: 0, conditions: 0 }
     }
 
     /// Stores rows, which must say the same columns; there may be none.
     pub fn insert<E: EntityTrait>(&mut self, insert: &Insert<'_, E>, rows: Vec<E::ActiveModel>) -> Result<(), DbErr> {
         // One array for each column serves any number of rows.
         let most = if self.is_sqlite() { ROWS_A_STATEMENT } else { usize::MAX };
+        let is_certain = insert.only_if.is_empty() && insert.suffix.is_empty();
         let mut rows = rows.into_iter();
         while rows.len() > 0 {
             let portion: Vec<_> = rows.by_ref().take(most).collect();
-            self.write(portion.len(), |writing, condition| insert.write(writing, portion, condition))?;
+            self.write(portion.len(), is_certain, |writing, condition| insert.write(writing, portion, condition))?;
         }
         Ok(())
     }
@@ -50,7 +54,7 @@ impl Writes {
         if rows.is_empty() {
             return Ok(());
         }
-        self.write(rows.len(), |writing, condition| {
+        self.write(rows.len(), false, |writing, condition| {
             rows.write(writing, sql)?;
             writing.sql.push_str(if condition.is_empty() { "" } else { " AND " });
             writing.sql.push_str(condition);
@@ -83,18 +87,22 @@ impl Writes {
 
     /// What `only_if` has asked for, as one condition.
     fn condition(&self) -> String {
+        if self.conditions == 0 {
+            return "true".to_owned();
+        }
         let each: Vec<_> = (0..self.conditions).map(|number| format!("(SELECT ok FROM ok{number})")).collect();
         each.join(" AND ")
     }
 
-    /// Writes the next part.
+    /// Writes the next part; `is_certain` when each of its rows is written or the statement fails.
     fn write(
         &mut self,
         rows: usize,
+        is_certain: bool,
         statement: impl FnOnce(&mut Writing, &str) -> Result<(), DbErr>,
     ) -> Result<(), DbErr> {
         let is_first = self.parts == 0 && self.conditions == 0;
-        let condition = self.condition();
+        let condition = if self.conditions == 0 { String::new() } else { self.condition() };
         if self.is_sqlite() {
             self.writing.sql.push_str(if is_first { "" } else { "; " });
             statement(&mut self.writing, &condition)?;
@@ -104,10 +112,14 @@ impl Writes {
                 self.writing.sql.push_str(piece);
             }
             statement(&mut self.writing, &condition)?;
-            self.writing.sql.push_str(" RETURNING 1)");
+            self.writing.sql.push_str(if is_certain { ")" } else { " RETURNING 1)" });
+        }
+        // SQLite counts all that it writes.
+        if self.is_sqlite() || !is_certain {
+            self.uncertain.push(self.parts);
+            self.rows += rows;
         }
         self.parts += 1;
-        self.rows += rows;
         Ok(())
     }
 
@@ -117,23 +129,23 @@ impl Writes {
         if self.is_empty() {
             return Ok(true);
         }
-        let (is_sqlite, rows) = (self.is_sqlite(), self.rows);
-        let statement = self.end();
-        let written = if is_sqlite {
-            tx.execute_raw(statement).await?.rows_affected()
-        } else {
-            let row = tx.query_one_raw(statement).await?;
-            let row = row.ok_or_else(|| DbErr::RecordNotFound("how much is written".into()))?;
-            row.try_get::<i64>("", "written")?.unsigned_abs()
-        };
-        Ok(usize::try_from(written).is_ok_and(|written| written == rows))
+        if self.is_sqlite() {
+            let rows = self.rows;
+            let written = tx.execute_raw(self.end()).await?.rows_affected();
+            return Ok(usize::try_from(written) == Ok(rows));
+        }
+        // All of the answer is read: what is not counted is written last, and may fail after the row is sent.
+        let row = tx.query_all_raw(self.end()).await?.pop();
+        row.ok_or_else(|| DbErr::RecordNotFound("whether it is written".into()))?.try_get("", "whole")
     }
 
     pub(super) fn end(mut self) -> Statement {
         if !self.is_sqlite() {
-            for piece in [" SELECT ", &self.written(), " AS written"] {
+            for piece in [" SELECT ", &self.condition(), " AND ", &self.written(), " = "] {
                 self.writing.sql.push_str(piece);
             }
+            self.bind_rows();
+            self.writing.sql.push_str(" AS whole");
         }
         self.writing.end()
     }
@@ -142,12 +154,10 @@ impl Writes {
     /// conditions hold it fails, so that nothing is; this is rare, since somebody else has to do the same in this moment.
     pub(super) fn end_whole(mut self) -> Statement {
         let written = self.written();
-        let rows = i64::try_from(self.rows).unwrap_or(i64::MAX);
-        let condition = if self.conditions == 0 { "true".to_owned() } else { self.condition() };
-        for piece in [" SELECT CASE WHEN NOT (", &condition, ") THEN false WHEN ", &written, " = "] {
+        for piece in [" SELECT CASE WHEN NOT (", &self.condition(), ") THEN false WHEN ", &written, " = "] {
             self.writing.sql.push_str(piece);
         }
-        self.writing.bind(rows.into());
+        self.bind_rows();
         // Not known before the rows are counted, so it is not computed when the statement is planned.
         for piece in [" THEN true ELSE CAST('", GIVEN_UP, "' || ", &written, " AS boolean) END AS whole"] {
             self.writing.sql.push_str(piece);
@@ -155,10 +165,14 @@ impl Writes {
         self.writing.end()
     }
 
-    /// How many rows are written, as an expression.
+    fn bind_rows(&mut self) {
+        self.writing.bind(i64::try_from(self.rows).unwrap_or(i64::MAX).into());
+    }
+
+    /// How many rows are written of those that are to be counted, as an expression.
     fn written(&self) -> String {
-        let counts: Vec<_> = (0..self.parts).map(|part| format!("(SELECT count(*) FROM w{part})")).collect();
-        counts.join(" + ")
+        let counts: Vec<_> = self.uncertain.iter().map(|part| format!("(SELECT count(*) FROM w{part})")).collect();
+        if counts.is_empty() { "(SELECT 0::bigint)".to_owned() } else { counts.join(" + ") }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -202,8 +216,25 @@ mod tests {
     #[test]
     fn postgres_takes_all_of_it_as_one_statement() {
         let statement = writes(DbBackend::Postgres).end();
-        let expected = r#"WITH w0 AS (WITH v ("name", "revision") AS (SELECT "name", "revision" FROM unnest($1, $2) AS told("name", "revision")) INSERT INTO "revision" ("name", "revision") SELECT "name", "revision" FROM v WHERE true ON CONFLICT DO NOTHING RETURNING 1), w1 AS (WITH v(v_name) AS (SELECT "v_name" FROM unnest($3) AS told("v_name")) UPDATE revision SET revision = $4 FROM v WHERE name = v_name RETURNING 1) SELECT (SELECT count(*) FROM w0) + (SELECT count(*) FROM w1) AS written"#;
+        let expected = r#"WITH w0 AS (WITH v ("name", "revision") AS (SELECT "name", "revision" FROM unnest($1, $2) AS told("name", "revision")) INSERT INTO "revision" ("name", "revision") SELECT "name", "revision" FROM v WHERE true ON CONFLICT DO NOTHING RETURNING 1), w1 AS (WITH v(v_name) AS (SELECT "v_name" FROM unnest($3) AS told("v_name")) UPDATE revision SET revision = $4 FROM v WHERE name = v_name RETURNING 1) SELECT true AND (SELECT count(*) FROM w0) + (SELECT count(*) FROM w1) = $5 AS whole"#;
         assert_eq!(statement.sql, expected);
+    }
+
+    #[test]
+    fn postgres_need_not_count_what_is_written_or_fails() {
+        let mut writes = Writes::on(DbBackend::Postgres);
+        let plain = Insert { suffix: "", ..REVISIONS };
+        writes.insert(&plain, vec![revision("a")]).expect("a row");
+        let expected = r#"WITH w0 AS (WITH v ("name", "revision") AS (SELECT "name", "revision" FROM unnest($1, $2) AS told("name", "revision")) INSERT INTO "revision" ("name", "revision") SELECT "name", "revision" FROM v WHERE true) SELECT true AND (SELECT 0::bigint) = $3 AS whole"#;
+        assert_eq!(writes.end().sql, expected);
+        let mut rows = Rows::of(&["v_name"]).with(2_i64);
+        rows.push(["d".into()]);
+        let mut writes = Writes::on(DbBackend::Postgres);
+        writes.insert(&plain, vec![revision("a"), revision("b")]).expect("rows alike");
+        writes.change(rows, RAISE).expect("a table");
+        let statement = writes.end_whole();
+        assert!(statement.sql.contains("WHEN (SELECT count(*) FROM w1) = $5 THEN true"), "{}", statement.sql);
+        assert_eq!(statement.values.expect("values").0[4], 1_i64.into());
     }
 
     /// With a condition, alone.
