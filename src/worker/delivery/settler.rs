@@ -22,7 +22,7 @@ use crate::{
 /// Answers settled in one transaction at most.
 const BATCH: usize = 256;
 /// How long answers are gathered while more calls are under way.
-const GATHER: Duration = Duration::from_millis(4);
+const GATHER: Duration = Duration::from_millis(8);
 /// Pause before a settle is tried again when the database is away.
 const AGAIN: Duration = Duration::from_millis(200);
 
