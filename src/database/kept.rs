@@ -71,7 +71,10 @@ impl ConnectionTrait for Kept {
     }
 
     async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
-        self.execute_raw(Statement::from_string(self.get_database_backend(), sql)).await
+        match &self.0 {
+            Backend::Postgres(stack) => stack.execute_unprepared(sql).await.map(Into::into),
+            Backend::Sqlite(stack) => stack.execute_unprepared(sql).await.map(Into::into),
+        }
     }
 
     /// The first row; what the statement writes is committed by then.
@@ -117,6 +120,13 @@ where
     async fn execute(&self, statement: Statement) -> Result<DB::QueryResult, DbErr> {
         let (mut taken, _permit) = self.take().await?;
         let done = query::<DB>(statement).execute(&mut *taken.connection).await;
+        self.put(taken, done.is_ok());
+        done.map_err(|error| DbErr::Exec(RuntimeErr::SqlxError(error.into())))
+    }
+
+    async fn execute_unprepared(&self, sql: &str) -> Result<DB::QueryResult, DbErr> {
+        let (mut taken, _permit) = self.take().await?;
+        let done = taken.connection.execute(AssertSqlSafe(sql.to_owned())).await;
         self.put(taken, done.is_ok());
         done.map_err(|error| DbErr::Exec(RuntimeErr::SqlxError(error.into())))
     }
@@ -217,9 +227,10 @@ mod tests {
         let both = tokio::join!(ask(&kept, SLOW), ask(&kept, SLOW));
         assert!(both.0.is_ok() && both.1.is_ok() && resting(&kept) == 2, "{both:?}");
         // Each of them is a database of its own.
-        ask(&kept, "CREATE TABLE mine (x)").await.expect("a table");
+        kept.execute_unprepared("CREATE TABLE mine (x); CREATE TABLE another (x)").await.expect("two tables");
         for _ in 0..8 {
-            ask(&kept, "INSERT INTO mine VALUES (1)").await.expect("the table is there");
+            let insert = Statement::from_string(DbBackend::Sqlite, "INSERT INTO mine VALUES (1)");
+            assert_eq!(kept.execute_raw(insert).await.expect("the table is there").rows_affected(), 1);
         }
         assert_eq!(ask(&kept, "SELECT x FROM mine").await.expect("rows").len(), 8);
     }

@@ -179,6 +179,7 @@ impl Writes {
         self.parts == 0
     }
 
+    /// How many rows are to be counted: on SQLite all of them.
     pub(super) fn rows(&self) -> usize {
         self.rows
     }
