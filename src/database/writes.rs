@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! PostgreSQL  WITH w0 AS (INSERT …), w1 AS (INSERT … ON CONFLICT … RETURNING 1), w2 AS (UPDATE … RETURNING 1)
-//!             SELECT (SELECT count(*) FROM w1) + (SELECT count(*) FROM w2) AS written
+//!             SELECT true AND (SELECT count(*) FROM w1) + (SELECT count(*) FROM w2) = … AS whole
 //! SQLite      INSERT …; UPDATE …
 //! ```
 //!
@@ -23,9 +23,9 @@ pub(super) const GIVEN_UP: &str = "Magpie begins anew, rows that could be writte
 pub struct Writes {
     writing: Writing,
     parts: usize,
-    /// Those of which not each row may be written, by their numbers. PostgreSQL need not count the others.
-    uncertain: Vec<usize>,
-    /// What is to be counted.
+    /// The numbers of those that are counted: on PostgreSQL only where a row may be left out without an error.
+    counted: Vec<usize>,
+    /// The rows of those that are counted.
     rows: usize,
     /// What must be so for anything to be written, as PostgreSQL reads it.
     conditions: usize,
@@ -33,7 +33,7 @@ pub struct Writes {
 
 impl Writes {
     pub fn on(backend: DbBackend) -> Self {
-        Self { writing: Writing::new(backend), parts: 0, uncertain: Vec::new(), rows: 0, conditions: 0 }
+        Self { writing: Writing::new(backend), parts: 0, counted: Vec::new(), rows: 0, conditions: 0 }
     }
 
     /// Stores rows, which must say the same columns; there may be none.
@@ -116,7 +116,7 @@ impl Writes {
         }
         // SQLite counts all that it writes.
         if self.is_sqlite() || !is_certain {
-            self.uncertain.push(self.parts);
+            self.counted.push(self.parts);
             self.rows += rows;
         }
         self.parts += 1;
@@ -169,9 +169,9 @@ impl Writes {
         self.writing.bind(i64::try_from(self.rows).unwrap_or(i64::MAX).into());
     }
 
-    /// How many rows are written of those that are to be counted, as an expression.
+    /// How many rows of the counted parts are written, as an expression; PostgreSQL computes it after them.
     fn written(&self) -> String {
-        let counts: Vec<_> = self.uncertain.iter().map(|part| format!("(SELECT count(*) FROM w{part})")).collect();
+        let counts: Vec<_> = self.counted.iter().map(|part| format!("(SELECT count(*) FROM w{part})")).collect();
         if counts.is_empty() { "(SELECT 0::bigint)".to_owned() } else { counts.join(" + ") }
     }
 
@@ -179,7 +179,7 @@ impl Writes {
         self.parts == 0
     }
 
-    /// How many rows are to be counted: on SQLite all of them.
+    /// The rows of the parts that are counted; on SQLite all are.
     pub(super) fn rows(&self) -> usize {
         self.rows
     }
