@@ -21,8 +21,11 @@ use crate::{
 
 /// Answers settled in one transaction at most.
 const BATCH: usize = 256;
-/// How long answers are gathered while more calls are under way.
-const GATHER: Duration = Duration::from_millis(8);
+/// How long answers are gathered at most while more calls are under way, and how long until it is looked again.
+const GATHER: Duration = Duration::from_millis(20);
+const STEP: Duration = Duration::from_millis(4);
+/// Nothing is waited for once this share of an app's calls is taken: each that waits keeps another one from beginning.
+const SHARE: usize = 3;
 /// Pause before a settle is tried again when the database is away.
 const AGAIN: Duration = Duration::from_millis(200);
 
@@ -39,8 +42,10 @@ pub(super) async fn settle_all(ctx: Context, mut waiting: mpsc::UnboundedReceive
     let mut batch = Vec::with_capacity(BATCH);
     let lanes = lanes(&ctx);
     while waiting.recv_many(&mut batch, BATCH).await > 0 {
-        if lanes.in_flight() > batch.len() && batch.len() < BATCH {
-            tokio::time::sleep(GATHER).await;
+        let mut waited = Duration::ZERO;
+        while waited < GATHER && is_worth_a_wait(batch.len(), lanes.in_flight(), ctx.config.calls_at_once()) {
+            tokio::time::sleep(STEP).await;
+            waited += STEP;
             while batch.len() < BATCH
                 && let Ok(answer) = waiting.try_recv()
             {
@@ -59,6 +64,11 @@ pub(super) async fn settle_all(ctx: Context, mut waiting: mpsc::UnboundedReceive
         }
         batch.clear();
     }
+}
+
+/// Whether more answers may come soon, and nobody waits for a call until then.
+fn is_worth_a_wait(gathered: usize, in_flight: usize, at_once: usize) -> bool {
+    gathered < in_flight && gathered < BATCH && in_flight < at_once / SHARE
 }
 
 async fn settle_batch(ctx: &Context, batch: &[Answer]) -> Result<(), Error> {
@@ -130,5 +140,20 @@ fn word(outcome: Outcome) -> &'static str {
         Outcome::Reject => "reject",
         Outcome::Unsure => "unsure",
         Outcome::NotCalled => "not_called",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{BATCH, is_worth_a_wait};
+
+    #[test]
+    fn others_are_waited_for_unless_that_keeps_calls_from_beginning() {
+        assert!(is_worth_a_wait(1, 2, 288), "another call is under way");
+        assert!(!is_worth_a_wait(1, 1, 288), "it is the only one");
+        assert!(is_worth_a_wait(60, 95, 288));
+        assert!(!is_worth_a_wait(60, 96, 288), "a third is taken");
+        assert!(!is_worth_a_wait(BATCH, BATCH + 1, 10_000), "no more fit in");
+        assert!(!is_worth_a_wait(1, 2, 4), "few at once");
     }
 }
