@@ -8,8 +8,8 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sea_orm::{
-    ConnectionTrait, DatabaseConnection, DbErr, RuntimeErr, Statement,
-    sqlx::{self, Connection, Sqlite, pool::PoolConnection, sqlite::SqliteConnection},
+    ConnectionTrait, DatabaseConnection, DbErr, RuntimeErr, Statement, Values,
+    sqlx::{self, Sqlite, pool::PoolConnection},
 };
 
 use super::{
@@ -39,6 +39,8 @@ pub(super) struct Waiting {
 struct Turn {
     connection: PoolConnection<Sqlite>,
     commits: usize,
+    /// Rows that it has changed since it was opened; None when that is to be asked.
+    changed: Option<i64>,
 }
 
 struct Write {
@@ -94,14 +96,18 @@ async fn all(
 ) -> (Result<bool, Error>, Option<Turn>) {
     let turn = match last {
         Some(turn) => Ok(turn),
-        None => db.get_sqlite_connection_pool().acquire().await.map(|connection| Turn { connection, commits: 0 }),
+        None => db.get_sqlite_connection_pool().acquire().await.map(|connection| Turn {
+            connection,
+            commits: 0,
+            changed: None,
+        }),
     };
     let mut turn = match turn {
         Ok(turn) => turn,
         Err(error) => return (Err(not_acquired(error).into()), None),
     };
     turn.commits += 1;
-    match try_all(&mut turn.connection, writes).await {
+    match try_all(&mut turn, writes).await {
         Ok(written) => (Ok(written), Some(turn)),
         // The pool looks at it.
         Err(error) => match Error::from(DbErr::Exec(RuntimeErr::SqlxError(error.into()))) {
@@ -111,19 +117,43 @@ async fn all(
     }
 }
 
-async fn try_all(connection: &mut SqliteConnection, writes: &[Arc<Write>]) -> Result<bool, sqlx::Error> {
-    // It waits for its turn now, not at its first write, where it would fail.
-    let mut tx = connection.begin_with("BEGIN IMMEDIATE").await?;
-    for Write { statement, rows } in writes.iter().map(|write| &**write) {
-        let statement = statement.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(statement) = statement else { return Ok(false) };
-        let written = query::<Sqlite>(statement).execute(&mut *tx).await?.rows_affected();
-        if usize::try_from(written) != Ok(*rows) {
-            tx.rollback().await?;
-            return Ok(false);
+/// It waits for its turn now, not at its first write, where it would fail.
+const BEGIN: &str = "BEGIN IMMEDIATE; ";
+/// Nothing is committed unless just as many rows have changed as were to: SQLite knows no smallest number without a sign.
+const COMMIT: &str =
+    "; SELECT 1 WHERE abs(CASE WHEN total_changes() = ? THEN 0 ELSE -9223372036854775807 - 1 END); COMMIT";
+/// What SQLite says then.
+const NOT_WHOLE: &str = "integer overflow";
+
+/// The transaction begins with its first write and ends with its last: a trip to the connection's thread for each write,
+/// and none beside them.
+async fn try_all(turn: &mut Turn, writes: &[Arc<Write>]) -> Result<bool, sqlx::Error> {
+    let statement = |write: &Arc<Write>| write.statement.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let Some(mut statements) = writes.iter().map(statement).collect::<Option<Vec<_>>>() else { return Ok(false) };
+    let connection = &mut *turn.connection;
+    let before = match turn.changed {
+        Some(changed) => changed,
+        None => sqlx::query_scalar("SELECT total_changes()").fetch_one(&mut *connection).await?,
+    };
+    let rows = writes.iter().map(|write| i64::try_from(write.rows).unwrap_or(i64::MAX));
+    let changed = rows.fold(before, i64::saturating_add);
+    if let Some(first) = statements.first_mut() {
+        first.sql.insert_str(0, BEGIN);
+    }
+    if let Some(last) = statements.last_mut() {
+        last.sql.push_str(COMMIT);
+        last.values.get_or_insert_with(|| Values(Vec::new())).0.push(changed.into());
+    }
+    for statement in statements {
+        if let Err(error) = query::<Sqlite>(statement).execute(&mut *connection).await {
+            // It fails where SQLite has taken everything back by itself.
+            let _ = sqlx::raw_sql("ROLLBACK").execute(&mut *connection).await;
+            turn.changed = None;
+            let is_whole = !error.as_database_error().is_some_and(|error| error.message() == NOT_WHOLE);
+            return if is_whole { Err(error) } else { Ok(false) };
         }
     }
-    tx.commit().await?;
+    turn.changed = Some(changed);
     Ok(true)
 }
 
