@@ -232,7 +232,7 @@ async fn try_accept(
     }
     // What needs no database is done before: SQLite has one writer, and others wait for it.
     let applied = apply::apply(&rules, &fresh);
-    let mut rows: Vec<_> = fresh.iter().map(|(id, event)| model(*id, event, now)).collect();
+    let rows: Vec<_> = fresh.iter().map(|(id, event)| model(*id, event, now)).collect();
     // People and balances, too, are read before, and nothing is locked: what has changed until all is stored comes to
     // light then.
     let (tx, proposed) = if carefully {
@@ -247,11 +247,11 @@ async fn try_accept(
         (None, proposed)
     };
     let mut planned = plan::begin(ctx, proposed.plans, &pauses, now);
-    for (row, plan) in rows.iter_mut().zip(&planned.plans) {
+    // Only an event that comes twice in the group is compared with itself.
+    let mut twice = if fresh.len() < events.len() { rows.clone() } else { Vec::new() };
+    for (row, plan) in twice.iter_mut().zip(&planned.plans) {
         row.outcomes = serde_json::to_value(&plan.outcomes).unwrap_or_default();
     }
-    // Only an event that comes twice in the group is compared with itself.
-    let twice = if fresh.len() < events.len() { rows.clone() } else { Vec::new() };
     let plans = &mut planned.plans;
     let batch = Batch { events: &fresh, rows, applied: &applied, plans, reservations: proposed.reservations };
     let Some(crowds) = store::store(ctx, tx, batch, now).await? else { return Ok(None) };
@@ -327,7 +327,7 @@ fn check_time(deliver_at: Option<Timestamp>, now: Timestamp) -> Option<FieldErro
     deliver_at.filter(|at| *at > latest).map(|_| FieldError::new("/deliver_at", "must be within the next 30 days"))
 }
 
-/// The event's row, without its outcomes.
+/// The event's row, without what it says and what became of it.
 fn model(id: EventId, event: &Incoming, now: Timestamp) -> row::Model {
     row::Model {
         id,
@@ -335,7 +335,7 @@ fn model(id: EventId, event: &Incoming, now: Timestamp) -> row::Model {
         source_id: event.id.clone(),
         event_type: event.event_type.clone(),
         time: event.time.unwrap_or(now),
-        data: event.data.clone(),
+        data: Json::Null,
         body_hash: body_hash(event),
         outcomes: Json::Null,
         created_at: now,

@@ -1,6 +1,6 @@
 //! One message for one identity. The row is the job.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use sea_orm::entity::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -68,9 +68,9 @@ pub struct Model {
 
 impl ActiveModelBehavior for ActiveModel {}
 
-/// The values sent, by template field.
+/// The values sent, by template field; shared by all messages that say the same.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, FromJsonQueryResult)]
-pub struct FieldValues(pub BTreeMap<String, String>);
+pub struct FieldValues(pub Arc<BTreeMap<String, String>>);
 
 /// Where a notification stands. The transitions are drawn and decided in `src/notification/state.rs`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EnumIter, DeriveActiveEnum, Serialize, Deserialize)]

@@ -103,6 +103,11 @@ pub fn read_value<T: DeserializeOwned>(value: serde_json::Value) -> Result<T, Er
 
 /// Reads a body; what does not fit is named by its JSON pointer.
 pub fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
+    // Nearly all bodies fit, and where it is costs each of its parts.
+    serde_json::from_slice(bytes).or_else(|_| read_closely(bytes))
+}
+
+fn read_closely<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
     let mut reader = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
         let path = pointer(error.path());

@@ -1,6 +1,6 @@
 //! The shapes that several resources share.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use entity::{consent, notification as rows, rule as rule_rows, template};
 use poem_openapi::{Enum, Object};
@@ -139,7 +139,7 @@ impl From<rows::Model> for Notification {
             reason: row.reason.map(Into::into),
             reason_text: row.reason.map(text),
             detail: row.detail,
-            fields: row.fields.0,
+            fields: Arc::unwrap_or_clone(row.fields.0),
             page: row.page,
             created_at: Time(row.created_at),
             due_at: Time(row.due_at),

@@ -21,10 +21,16 @@ pub struct Insert<'a, E: EntityTrait> {
 }
 
 impl<E: EntityTrait> Insert<'_, E> {
-    /// Writes the statement for rows that say the same columns.
+    /// Writes the statement for rows that say the same columns, those of `json` not among them.
     /// `condition` must hold for any to be stored; it may be empty.
-    pub(super) fn write(&self, writing: &mut Writing, rows: Vec<E::ActiveModel>, condition: &str) -> Result<(), DbErr> {
-        let said = said::<E>(rows)?;
+    pub(super) fn write(
+        &self,
+        writing: &mut Writing,
+        rows: Vec<E::ActiveModel>,
+        json: Vec<Json<E>>,
+        condition: &str,
+    ) -> Result<(), DbErr> {
+        let said = said::<E>(rows, json)?;
         let alike = |of: &E::Column| {
             let cells = said.iter().find(|(column, _)| column.as_str() == of.as_str()).map(|(_, cells)| cells);
             cells.is_none_or(|cells| cells.iter().all(|cell| *cell == cells[0]))
@@ -104,14 +110,22 @@ impl<E: EntityTrait> Insert<'_, E> {
     }
 }
 
+/// A column with JSON for each row that is written already: a tree of values would be made of it only to be written.
+pub type Json<E> = (<E as EntityTrait>::Column, Vec<String>);
+
 /// A column with a cell for each row.
 type Said<C> = (C, Vec<Value>);
 
 /// The columns that the rows say, each with its cells.
-fn said<E: EntityTrait>(mut rows: Vec<E::ActiveModel>) -> Result<Vec<Said<E::Column>>, DbErr> {
-    let mut said = Vec::new();
+fn said<E: EntityTrait>(mut rows: Vec<E::ActiveModel>, mut json: Vec<Json<E>>) -> Result<Vec<Said<E::Column>>, DbErr> {
+    let mut said = Vec::with_capacity(32);
     for column in E::Column::iter() {
-        let cells: Vec<_> = rows.iter_mut().filter_map(|row| row.take(column).into_value()).collect();
+        if let Some((_, texts)) = json.iter_mut().find(|(of, _)| of.as_str() == column.as_str()) {
+            said.push((column, std::mem::take(texts).into_iter().map(Value::from).collect()));
+            continue;
+        }
+        let mut cells = Vec::with_capacity(rows.len());
+        cells.extend(rows.iter_mut().filter_map(|row| row.take(column).into_value()));
         if cells.len() == rows.len() {
             said.push((column, cells));
         } else if !cells.is_empty() {
@@ -161,7 +175,7 @@ mod tests {
     fn written(backend: DbBackend, events: [event::Model; 2]) -> Statement {
         let mut writing = Writing::new(backend);
         let rows = events.map(IntoActiveModel::into_active_model).into();
-        EVENTS.write(&mut writing, rows, "").expect("every row says the same");
+        EVENTS.write(&mut writing, rows, Vec::new(), "").expect("every row says the same");
         writing.end()
     }
 
@@ -188,7 +202,7 @@ mod tests {
     fn rows_that_say_different_columns_are_refused() {
         let mut rows: Vec<_> = [event("shop", "1"), event("shop", "2")].map(IntoActiveModel::into_active_model).into();
         rows[1].body_hash = sea_orm::ActiveValue::NotSet;
-        let refused = EVENTS.write(&mut Writing::new(DbBackend::Sqlite), rows, "").expect_err("a hole");
+        let refused = EVENTS.write(&mut Writing::new(DbBackend::Sqlite), rows, Vec::new(), "").expect_err("a hole");
         assert!(refused.to_string().contains("body_hash"), "{refused}");
     }
 }

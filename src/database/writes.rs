@@ -11,7 +11,11 @@
 
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, EntityTrait, Statement};
 
-use super::{insert::Insert, rows::Rows, writing::Writing};
+use super::{
+    insert::{Insert, Json},
+    rows::Rows,
+    writing::Writing,
+};
 
 /// Rows of one insert on SQLite; a bound value per cell stays far below what it takes.
 const ROWS_A_STATEMENT: usize = 256;
@@ -38,13 +42,26 @@ impl Writes {
 
     /// Stores rows, which must say the same columns; there may be none.
     pub fn insert<E: EntityTrait>(&mut self, insert: &Insert<'_, E>, rows: Vec<E::ActiveModel>) -> Result<(), DbErr> {
+        self.insert_with(insert, rows, Vec::new())
+    }
+
+    /// The same, with columns that the rows leave out.
+    pub fn insert_with<E: EntityTrait>(
+        &mut self,
+        insert: &Insert<'_, E>,
+        rows: Vec<E::ActiveModel>,
+        mut json: Vec<Json<E>>,
+    ) -> Result<(), DbErr> {
         // One array for each column serves any number of rows.
         let most = if self.is_sqlite() { ROWS_A_STATEMENT } else { usize::MAX };
         let is_certain = insert.only_if.is_empty() && insert.suffix.is_empty();
         let mut rows = rows.into_iter();
         while rows.len() > 0 {
             let portion: Vec<_> = rows.by_ref().take(most).collect();
-            self.write(portion.len(), is_certain, |writing, condition| insert.write(writing, portion, condition))?;
+            let its_json = json.iter_mut().map(|(of, texts)| (*of, texts.drain(..portion.len()).collect())).collect();
+            self.write(portion.len(), is_certain, |writing, condition| {
+                insert.write(writing, portion, its_json, condition)
+            })?;
         }
         Ok(())
     }

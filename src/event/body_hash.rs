@@ -14,7 +14,8 @@ pub(super) fn body_hash(event: &Incoming) -> Vec<u8> {
 /// What an event says, its keys in their order.
 fn said(event: &Incoming) -> Vec<u8> {
     let Incoming { source, id, event_type, time, subject, to, data, app_ids: _, direct: _, .. } = event;
-    let mut text = b"{\"data\":".to_vec();
+    let mut text = Vec::with_capacity(1024);
+    text.extend_from_slice(b"{\"data\":");
     write_sorted(data, &mut text);
     if let Some(deliver_at) = &event.deliver_at {
         write_member("deliver_at", deliver_at, &mut text);

@@ -1,6 +1,8 @@
 //! Direct notifications: a message without a rule. It is kept as an event of its own kind, so repeats,
 //! progress and erasure are those of events; its name is the sender's key and the `Idempotency-Key`.
 
+use std::collections::BTreeMap;
+
 use entity::{
     ApiKeyId, RuleId, Timestamp,
     notification::FieldValues,
@@ -117,13 +119,13 @@ async fn check(ctx: &Context, letter: Letter) -> Result<Direct, Error> {
         return Err(Error::fields(Code::InvalidRequest, faults));
     }
     let template_id = template::id_of(ctx, &app, &letter.template_id).await?;
-    let mut fields = FieldValues::default();
+    let mut fields = BTreeMap::new();
     for template in template::require(ctx, &app, &[&template_id]).await? {
         faults.extend(check::keys(&template, letter.fields.0.keys()));
         for field in &template.fields.0 {
             let Some(value) = letter.fields.0.get(&field.key) else { continue };
             match keyword::fit(&field.key, &field.enum_values, value.trim(), letter.overflow) {
-                Ok(value) => drop(fields.0.insert(field.key.clone(), value)),
+                Ok(value) => drop(fields.insert(field.key.clone(), value)),
                 Err(problem) => faults.push(FieldError::new(format!("/fields/{}", field.key), problem)),
             }
         }
@@ -134,14 +136,14 @@ async fn check(ctx: &Context, letter: Letter) -> Result<Direct, Error> {
     let Letter { app_id, page, url, miniprogram, no_credit, unsure, overflow, .. } = letter;
     let now = ctx.clock.now();
     Ok(Direct {
-        message: Message { fields, page, url, miniprogram, violations: Vec::new() },
+        message: Message { fields: FieldValues(fields.into()), page, url, miniprogram, violations: Vec::new() },
         policy: Model {
             id: RuleId(Uuid::nil()),
             name: EVENT_TYPE.to_owned(),
             event_type: EVENT_TYPE.to_owned(),
             app_id,
             template_id,
-            fields: FieldExpressions(std::collections::BTreeMap::new()),
+            fields: FieldExpressions(BTreeMap::new()),
             page: None,
             url: None,
             miniprogram: None,

@@ -11,7 +11,8 @@ use entity::{
     EventId, Timestamp, event as row,
     notification::{self, State},
 };
-use sea_orm::{DatabaseTransaction, IntoActiveModel};
+use sea_orm::{ActiveValue::NotSet, DatabaseTransaction, IntoActiveModel};
+use serde::Serialize;
 
 use super::{Incoming, apply::Applied, fan_out, plan::Plan, unreached};
 use crate::{
@@ -26,6 +27,7 @@ use crate::{
 /// Events that are accepted together, with what they lead to.
 pub(super) struct Batch<'a> {
     pub events: &'a [(EventId, &'a Incoming)],
+    /// Without what the events say and what became of them.
     pub rows: Vec<row::Model>,
     pub applied: &'a [Applied<'a>],
     /// Their notifications are taken.
@@ -57,7 +59,7 @@ pub(super) async fn store(
         (true, false) => (NEW_EVENTS, draft::NEW),
         (false, _) => (EVENTS, draft::NEW),
     };
-    insert_events(rows, &new_events, &mut writes)?;
+    insert_events(rows, (events, plans), &new_events, &mut writes)?;
     let ended = insert_rows(rows_of, &new, &mut writes)?;
     let unreached = plans.iter().flat_map(|plan| &plan.outcomes).any(|outcome| outcome.id.is_none());
     let alone = ended.is_empty() && !unreached && applied.iter().all(|one| one.crowd.is_none());
@@ -90,10 +92,30 @@ const EVENTS: Insert<row::Entity> = Insert {
 /// accept; one that another node stores in this moment ends the statement.
 const NEW_EVENTS: Insert<row::Entity> = Insert { suffix: "", ..EVENTS };
 
-fn insert_events(mut events: Vec<row::Model>, new: &Insert<'_, row::Entity>, writes: &mut Writes) -> Result<(), Error> {
+/// Each row with what its event says and what became of it.
+fn insert_events(
+    rows: Vec<row::Model>,
+    (events, plans): (&[(EventId, &Incoming)], &[Plan]),
+    new: &Insert<'_, row::Entity>,
+    writes: &mut Writes,
+) -> Result<(), Error> {
+    let mut rows: Vec<_> = rows.into_iter().zip(events.iter().zip(plans)).collect();
     // In one order, so that two transactions wait for each other instead of deadlocking.
-    events.sort_unstable_by(|a, b| (&a.source, &a.source_id).cmp(&(&b.source, &b.source_id)));
-    Ok(writes.insert(new, events.into_iter().map(IntoActiveModel::into_active_model).collect())?)
+    rows.sort_unstable_by(|(a, _), (b, _)| (&a.source, &a.source_id).cmp(&(&b.source, &b.source_id)));
+    let data = rows.iter().map(|(_, ((_, event), _))| json(&event.data)).collect();
+    let outcomes = rows.iter().map(|(_, (_, plan))| json(&plan.outcomes)).collect();
+    let insert = |(row, _): (row::Model, _)| {
+        let mut row = row.into_active_model();
+        (row.data, row.outcomes) = (NotSet, NotSet);
+        row
+    };
+    let rows = rows.into_iter().map(insert).collect();
+    Ok(writes.insert_with(new, rows, vec![(row::Column::Data, data), (row::Column::Outcomes, outcomes)])?)
+}
+
+/// What can always be written.
+fn json(value: &impl Serialize) -> String {
+    serde_json::to_string(value).unwrap_or_default()
 }
 
 /// Nothing is written when any of the events is stored already.
@@ -128,7 +150,8 @@ pub(super) fn insert_rows(
     writes: &mut Writes,
 ) -> Result<Vec<notification::Model>, Error> {
     let ended = rows.iter().filter(|row| row.state == State::Failed).cloned().collect();
-    writes.insert(new, draft::inserted(rows))?;
+    let fields = rows.iter().map(|row| json(&row.fields)).collect();
+    writes.insert_with(new, draft::inserted(rows), vec![(notification::Column::Fields, fields)])?;
     Ok(ended)
 }
 

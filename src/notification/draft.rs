@@ -1,6 +1,6 @@
 //! A new notification's row.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use entity::{
     NotificationId, Timestamp,
@@ -42,7 +42,7 @@ pub fn draft(of: Draft<'_>) -> notification::Model {
         state: if left { State::Failed } else { State::Pending },
         reason: left.then_some(Reason::NotFollowing),
         detail: None,
-        fields: FieldValues(BTreeMap::new()),
+        fields: FieldValues::default(),
         page: None,
         url: None,
         miniprogram: None,
@@ -99,7 +99,7 @@ pub const NEW_OF_WHO_IS_THERE: Insert<notification::Entity> = Insert {
     ..NEW
 };
 
-/// Rows as they are inserted. What no new row has is left out: each bound value costs both sides.
+/// Rows as they are inserted, without their fields. What no new row has is left out: each bound value costs both sides.
 pub fn inserted(rows: Vec<notification::Model>) -> Vec<notification::ActiveModel> {
     let none = |empty: fn(&notification::Model) -> bool| rows.iter().all(empty);
     let without_page = none(|row| row.page.is_none());
@@ -107,7 +107,8 @@ pub fn inserted(rows: Vec<notification::Model>) -> Vec<notification::ActiveModel
     let without_end = none(|row| row.reason.is_none() && row.detail.is_none() && row.finished_at.is_none());
     let insert = |row: notification::Model| {
         let mut row = row.into_active_model();
-        (row.message_id, row.sent_at, row.delivered_at, row.attempt_ms) = (NotSet, NotSet, NotSet, NotSet);
+        (row.fields, row.message_id) = (NotSet, NotSet);
+        (row.sent_at, row.delivered_at, row.attempt_ms) = (NotSet, NotSet, NotSet);
         if without_page {
             row.page = NotSet;
         }

@@ -27,12 +27,12 @@ const ROWS_A_STATEMENT: usize = 1_024;
 
 /// Each row is looked up by a unique index, however small PostgreSQL believes the tables to be: with its limit a lateral
 /// query is not made a join of all rows.
-const ON_POSTGRES: &str = "SELECT i.id, i.user_id, i.app_id, i.openid, i.unfollowed_at, v_template_id, b.kind, b.credits \
+const ON_POSTGRES: &str = "SELECT v_place, i.id, i.user_id, i.unfollowed_at, b.kind, b.credits \
     FROM v CROSS JOIN LATERAL (SELECT * FROM identity WHERE openid = v_openid AND app_id = v_app_id LIMIT 1) i \
     LEFT JOIN LATERAL (SELECT kind, credits FROM credit WHERE identity_id = i.id AND template_id = v_template_id LIMIT 1) b \
     ON true";
 /// A cross join is done in the order in which it is written.
-const ON_SQLITE: &str = "SELECT i.id, i.user_id, i.app_id, i.openid, i.unfollowed_at, v_template_id, b.kind, b.credits \
+const ON_SQLITE: &str = "SELECT v_place, i.id, i.user_id, i.unfollowed_at, b.kind, b.credits \
     FROM v CROSS JOIN identity i ON i.openid = v_openid AND i.app_id = v_app_id \
     LEFT JOIN credit b ON b.identity_id = i.id AND b.template_id = v_template_id";
 
@@ -59,27 +59,30 @@ pub async fn look<'a>(
     let backend = db.get_database_backend();
     let sql = if backend == DbBackend::Postgres { ON_POSTGRES } else { ON_SQLITE };
     for portion in named.chunks(ROWS_A_STATEMENT) {
-        let mut rows = Rows::of(&["v_app_id", "v_openid", "v_template_id"]);
-        for (app_id, openid, template_id) in portion {
-            rows.push([(*app_id).into(), (*openid).into(), (*template_id).into()]);
+        let mut rows = Rows::of(&["v_app_id", "v_openid", "v_template_id", "v_place"]);
+        for ((app_id, openid, template_id), place) in portion.iter().zip(0_i32..) {
+            rows.push([(*app_id).into(), (*openid).into(), (*template_id).into(), place.into()]);
         }
         for row in db.query_all_raw(rows.statement(backend, sql)?).await? {
-            let (identity, template_id, balance) = read(&row)?;
-            seen.insert((identity.id, template_id), balance);
-            let recipient = Recipient::Openid { app_id: identity.app_id.clone(), openid: identity.openid.clone() };
+            let place: i32 = row.try_get_by_index(0)?;
+            let place = usize::try_from(place).ok().and_then(|place| portion.get(place));
+            let (app_id, openid, template_id) =
+                *place.ok_or_else(|| DbErr::RecordNotFound("whose place this is".into()))?;
+            let (identity, balance) = read(&row, app_id, openid)?;
+            seen.insert((identity.id, template_id.to_owned()), balance);
+            let recipient = Recipient::Openid { app_id: app_id.to_owned(), openid: openid.to_owned() };
             people.entry(recipient).or_insert_with(|| Person { user_id: identity.user_id, identities: vec![identity] });
         }
     }
     Ok((people, seen))
 }
 
-fn read(row: &QueryResult) -> Result<(Identity, String, Option<Balance>), DbErr> {
-    let (id, user_id): (IdentityId, UserId) = (row.try_get_by_index(0)?, row.try_get_by_index(1)?);
-    let (app_id, openid) = (row.try_get_by_index(2)?, row.try_get_by_index(3)?);
-    let left_at: Option<Timestamp> = row.try_get_by_index(4)?;
-    let identity = Identity { id, user_id, app_id, openid, has_left: left_at.is_some() };
-    let kind: Option<template::Kind> = row.try_get_by_index(6)?;
-    let credits: Option<i32> = row.try_get_by_index(7)?;
-    let balance = kind.zip(credits).map(|(kind, credits)| Balance { kind, credits });
-    Ok((identity, row.try_get_by_index(5)?, balance))
+fn read(row: &QueryResult, app_id: &str, openid: &str) -> Result<(Identity, Option<Balance>), DbErr> {
+    let (id, user_id): (IdentityId, UserId) = (row.try_get_by_index(1)?, row.try_get_by_index(2)?);
+    let left_at: Option<Timestamp> = row.try_get_by_index(3)?;
+    let identity =
+        Identity { id, user_id, app_id: app_id.to_owned(), openid: openid.to_owned(), has_left: left_at.is_some() };
+    let kind: Option<template::Kind> = row.try_get_by_index(4)?;
+    let credits: Option<i32> = row.try_get_by_index(5)?;
+    Ok((identity, kind.zip(credits).map(|(kind, credits)| Balance { kind, credits })))
 }

@@ -25,6 +25,8 @@ const MINIPROGRAM_PAGE: &str = "miniprogram/page";
 pub struct CompiledRule {
     pub row: row::Model,
     env: Environment<'static>,
+    /// Each template field, and what its expression is called in `env`.
+    fields: Vec<(String, String)>,
     /// Template field → the only values it takes.
     listed: HashMap<String, Vec<String>>,
     /// What keeps it from working at all: it was stored when expressions were allowed more than they are now.
@@ -112,7 +114,8 @@ impl CompiledRule {
         }
         let listed = |field: &Field| (field.key.clone(), field.enum_values.clone());
         let listed = template.0.iter().map(listed).collect();
-        (Self { row, env, listed, fault: None }, faults)
+        let fields = row.fields.0.keys().map(|key| (key.clone(), field(key))).collect();
+        (Self { row, env, fields, listed, fault: None }, faults)
     }
 
     /// Faults of what does not depend on the event: it is the same in every message.
@@ -122,8 +125,8 @@ impl CompiledRule {
             self.env.get_template(name).is_ok_and(|template| template.undeclared_variables(false).is_empty())
         };
         let mut faults = Vec::new();
-        for key in self.row.fields.0.keys().filter(|key| is_constant(&field(key))) {
-            if let Err(violation) = self.field(key, &empty) {
+        for (key, name) in self.fields.iter().filter(|(_, name)| is_constant(name)) {
+            if let Err(violation) = self.field(key, name, &empty) {
                 faults.push(FieldError::new(violation.pointer, violation.problem));
             }
         }
@@ -160,12 +163,14 @@ impl CompiledRule {
     /// rule says.
     pub fn message(&self, event: &Value) -> Message {
         let mut message = Message::default();
-        for key in self.row.fields.0.keys() {
-            match self.field(key, event) {
-                Ok(value) => drop(message.fields.0.insert(key.clone(), value)),
+        let mut fields = BTreeMap::new();
+        for (key, name) in &self.fields {
+            match self.field(key, name, event) {
+                Ok(value) => drop(fields.insert(key.clone(), value)),
                 Err(violation) => message.violations.push(violation),
             }
         }
+        message.fields = FieldValues(fields.into());
         let mut optional = |name: &str, source: bool| match source.then(|| self.render(name, event)).transpose() {
             Ok(text) => text,
             Err(FieldError { pointer, reason }) => {
@@ -182,16 +187,15 @@ impl CompiledRule {
         message
     }
 
-    fn field(&self, key: &str, event: &Value) -> Result<String, Violation> {
-        let pointer = format!("/{}", field(key));
-        let value = self.render(&field(key), event).map_err(|fault| Violation {
+    fn field(&self, key: &str, name: &str, event: &Value) -> Result<String, Violation> {
+        let value = self.render(name, event).map_err(|fault| Violation {
             pointer: fault.pointer,
             value: None,
             problem: fault.reason,
         })?;
         let listed = self.listed.get(key).map_or(&[][..], Vec::as_slice);
         keyword::fit(key, listed, value.trim(), self.row.overflow).map_err(|problem| Violation {
-            pointer,
+            pointer: format!("/{name}"),
             value: Some(value),
             problem,
         })

@@ -209,7 +209,7 @@ async fn empty_notifications(
     let emptied = notification::Entity::update_many()
         .set(notification::ActiveModel {
             openid: Set(String::new()),
-            fields: Set(FieldValues(std::collections::BTreeMap::new())),
+            fields: Set(FieldValues::default()),
             page: Set(None),
             url: Set(None),
             detail: Set(None),

@@ -1,6 +1,6 @@
 //! What an event would lead to, and the cheapest way to a better end.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use entity::{notification::Reason, rule::NoCredit};
 use poem_openapi::{Enum, Object};
@@ -101,7 +101,7 @@ fn item(prospect: Prospect) -> PreviewItem {
         reason,
         reason_text: text.map(said),
         detail: prospect.detail,
-        fields: prospect.fields.0,
+        fields: Arc::unwrap_or_clone(prospect.fields.0),
         page: prospect.page,
         violations: prospect.violations.into_iter().map(violation).collect(),
         credits: prospect.credits,

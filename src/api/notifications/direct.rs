@@ -88,7 +88,7 @@ impl From<DirectNotification> for Letter {
             app_id: body.app_id,
             template_id: body.template_id,
             to: body.to.into_list(),
-            fields: FieldValues(body.fields),
+            fields: FieldValues(body.fields.into()),
             page: body.page,
             url: body.url,
             miniprogram: body.miniprogram.map(Into::into),
