@@ -190,6 +190,10 @@ fn postgres(config: &Config, connections: u32, plans: &'static [(&str, &str)]) -
     options
 }
 
+/// So much is in SQLite's log before it is copied into the file, while everybody waits: 16 MB instead of 4, since many pages
+/// are in it several times by then, and each is copied once.
+const WAL_PAGES: &str = "4000";
+
 fn sqlite(config: &Config, connections: u32, reader: bool) -> ConnectOptions {
     let mut options = pool(config, connections);
     options.test_before_acquire(false).map_sqlx_sqlite_opts(move |sqlite| {
@@ -198,8 +202,12 @@ fn sqlite(config: &Config, connections: u32, reader: bool) -> ConnectOptions {
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(ACQUIRE_TIMEOUT);
-        // Readers look rows up one by one, and what they keep of the file each keeps for itself.
-        if reader { sqlite.pragma("query_only", "ON").pragma("cache_size", "-512") } else { sqlite }
+        if reader {
+            // They look rows up one by one, and what they keep of the file each keeps for itself.
+            sqlite.pragma("query_only", "ON").pragma("cache_size", "-512")
+        } else {
+            sqlite.pragma("wal_autocheckpoint", WAL_PAGES)
+        }
     });
     if !reader {
         options.map_sqlx_sqlite_pool_opts(|pool| pool.after_release(|connection, _| Box::pin(is_at_rest(connection))));
