@@ -77,9 +77,9 @@ pub struct Incoming {
     /// How urgent they are, instead of what the rule says.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub priority: Option<i32>,
-    /// Set when it is a message without a rule; made from `data`.
+    /// Set when it is a message without a rule; made from `data`. Boxed, because few are.
     #[serde(skip)]
-    pub direct: Option<direct::Direct>,
+    pub direct: Option<Box<direct::Direct>>,
 }
 
 /// What became of an event for one rule and recipient.
@@ -136,7 +136,8 @@ pub async fn accept(ctx: &Context, events: Vec<Incoming>) -> Vec<Result<Accepted
     let apps: Vec<_> = events.iter().map(|event| event.app_ids.clone().filter(|_| event.direct.is_none())).collect();
     let revisions = revision::looked();
     let sound = events.into_iter().zip(&checked).filter(|(_, checked)| checked.is_ok());
-    let told = sound.map(|(event, _)| Told { event, revisions: revisions.clone() }).collect();
+    let mut told = Vec::with_capacity(checked.len());
+    told.extend(sound.map(|(event, _)| Told { event, revisions: revisions.clone() }));
     let writer = ctx.clone();
     let write = move |told: Vec<Arc<Told>>| {
         let ctx = writer.clone();

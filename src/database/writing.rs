@@ -23,7 +23,7 @@ pub(super) struct Writing {
 
 impl Writing {
     pub fn new(backend: DbBackend) -> Self {
-        Self { backend, sql: String::new(), values: Vec::new() }
+        Self { backend, sql: String::with_capacity(2048), values: Vec::with_capacity(64) }
     }
 
     /// Writes the place of a value. SQLite keeps a list of those with names or numbers and goes through it for each.

@@ -93,7 +93,7 @@ pub async fn send(
     if let Some(first) = first {
         return repeat(&first, &incoming).map_err(under_the_key);
     }
-    incoming.direct = Some(check(ctx, letter).await?);
+    incoming.direct = Some(Box::new(check(ctx, letter).await?));
     let accepted = accept(ctx, vec![incoming]).await.pop();
     accepted.unwrap_or_else(|| Err(Error::new(Code::Internal))).map_err(under_the_key)
 }

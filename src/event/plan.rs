@@ -145,6 +145,10 @@ pub(super) async fn propose(
             wants.push((event, plan.notifications.len(), want));
         }
         plan.tell(candidate.from, outcome(candidate, &row));
+        if plan.notifications.is_empty() {
+            // Nearly all events are for one person, and a list begins with room for four.
+            plan.notifications.reserve_exact(candidate.applied.to.len());
+        }
         plan.notifications.push(row);
     }
     let reservations = reserve(db, &mut plans, wants, seen, (lock, now)).await?;

@@ -5,7 +5,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use entity::{IdentityId, Timestamp, UserId, template};
+use entity::{IdentityId, UserId, template};
 use sea_orm::{ConnectionTrait, DbBackend, DbErr, QueryResult};
 
 use super::{Identity, Person, Recipient, by_openid_only, by_user};
@@ -27,12 +27,12 @@ const ROWS_A_STATEMENT: usize = 1_024;
 
 /// Each row is looked up by a unique index, however small PostgreSQL believes the tables to be: with its limit a lateral
 /// query is not made a join of all rows.
-const ON_POSTGRES: &str = "SELECT v_place, i.id, i.user_id, i.unfollowed_at, b.kind, b.credits \
+const ON_POSTGRES: &str = "SELECT v_place, i.id, i.user_id, i.unfollowed_at IS NOT NULL, b.kind, b.credits \
     FROM v CROSS JOIN LATERAL (SELECT * FROM identity WHERE openid = v_openid AND app_id = v_app_id LIMIT 1) i \
     LEFT JOIN LATERAL (SELECT kind, credits FROM credit WHERE identity_id = i.id AND template_id = v_template_id LIMIT 1) b \
     ON true";
 /// A cross join is done in the order in which it is written.
-const ON_SQLITE: &str = "SELECT v_place, i.id, i.user_id, i.unfollowed_at, b.kind, b.credits \
+const ON_SQLITE: &str = "SELECT v_place, i.id, i.user_id, i.unfollowed_at IS NOT NULL, b.kind, b.credits \
     FROM v CROSS JOIN identity i ON i.openid = v_openid AND i.app_id = v_app_id \
     LEFT JOIN credit b ON b.identity_id = i.id AND b.template_id = v_template_id";
 
@@ -79,9 +79,8 @@ pub async fn look<'a>(
 
 fn read(row: &QueryResult, app_id: &str, openid: &str) -> Result<(Identity, Option<Balance>), DbErr> {
     let (id, user_id): (IdentityId, UserId) = (row.try_get_by_index(1)?, row.try_get_by_index(2)?);
-    let left_at: Option<Timestamp> = row.try_get_by_index(3)?;
-    let identity =
-        Identity { id, user_id, app_id: app_id.to_owned(), openid: openid.to_owned(), has_left: left_at.is_some() };
+    let has_left = row.try_get_by_index(3)?;
+    let identity = Identity { id, user_id, app_id: app_id.to_owned(), openid: openid.to_owned(), has_left };
     let kind: Option<template::Kind> = row.try_get_by_index(4)?;
     let credits: Option<i32> = row.try_get_by_index(5)?;
     Ok((identity, kind.zip(credits).map(|(kind, credits)| Balance { kind, credits })))

@@ -22,7 +22,7 @@ use crate::{
 /// Answers settled in one transaction at most.
 const BATCH: usize = 256;
 /// How long answers are gathered at most while more calls are under way, and how long until it is looked again.
-const GATHER: Duration = Duration::from_millis(20);
+const GATHER: Duration = Duration::from_millis(16);
 const STEP: Duration = Duration::from_millis(4);
 /// Nothing is waited for once this share of an app's calls is taken: each that waits keeps another one from beginning.
 const SHARE: usize = 3;
