@@ -149,8 +149,8 @@ async fn try_all(turn: &mut Turn, writes: &[Arc<Write>]) -> Result<bool, sqlx::E
             // It fails where SQLite has taken everything back by itself.
             let _ = sqlx::raw_sql("ROLLBACK").execute(&mut *connection).await;
             turn.changed = None;
-            let is_whole = !error.as_database_error().is_some_and(|error| error.message() == NOT_WHOLE);
-            return if is_whole { Err(error) } else { Ok(false) };
+            let gave_up = error.as_database_error().is_some_and(|error| error.message() == NOT_WHOLE);
+            return if gave_up { Ok(false) } else { Err(error) };
         }
     }
     turn.changed = Some(changed);
@@ -168,7 +168,7 @@ mod tests {
     use sea_orm::{ActiveValue::Set, ConnectOptions, DbBackend, EntityTrait, PaginatorTrait, TransactionTrait};
 
     use super::*;
-    use crate::database::insert::Insert;
+    use crate::database::{insert::Insert, rows::Rows};
 
     async fn table(path: &std::path::Path) -> DatabaseConnection {
         let mut options = ConnectOptions::new(format!("sqlite://{}?mode=rwc", path.display()));
@@ -216,6 +216,40 @@ mod tests {
         let written: u64 = writers.join_all().await.into_iter().sum();
         assert_eq!(revision::Entity::find().count(&db).await.ok(), Some(written));
         assert!(held(&waiting.turn).is_none(), "nobody waits, so nobody holds it");
+    }
+
+    async fn revisions(db: &DatabaseConnection) -> Vec<(String, i64)> {
+        let mut rows = revision::Entity::find().all(db).await.expect("the rows");
+        rows.sort_by(|a, b| a.name.cmp(&b.name));
+        rows.into_iter().map(|row| (row.name, row.revision)).collect()
+    }
+
+    #[tokio::test]
+    async fn what_changes_fewer_rows_than_it_should_is_taken_back() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let db = table(&directory.path().join("fewer.db")).await;
+        let waiting = Waiting::default();
+        // Changes by others count, too, while the connection is in the pool.
+        revision::Entity::insert(revision::ActiveModel { name: Set("others".into()), revision: Set(1) })
+            .exec(&db)
+            .await
+            .expect("a row");
+        assert!(waiting.on_sqlite(&db, one("a")).await.expect("it is written"));
+        let raise = |names: [&str; 2]| {
+            let mut writes = one("with it");
+            let mut rows = Rows::of(&["v_name"]).with(2_i64);
+            for name in names {
+                rows.push([name.into()]);
+            }
+            writes.change(rows, "UPDATE revision SET revision = $same FROM v WHERE name = v_name").expect("two rows");
+            writes
+        };
+        for _ in 0..2 {
+            assert!(!waiting.on_sqlite(&db, raise(["a", "nobody"])).await.expect("no fault"));
+        }
+        assert_eq!(revisions(&db).await, [("a".into(), 1), ("others".into(), 1)]);
+        assert!(waiting.on_sqlite(&db, raise(["a", "others"])).await.expect("it is written"));
+        assert_eq!(revisions(&db).await, [("a".into(), 2), ("others".into(), 2), ("with it".into(), 1)]);
     }
 
     #[tokio::test]
