@@ -128,6 +128,8 @@ pub async fn start(ctx: Context, roles: Roles) -> Result<Running, StartError> {
             }
         })
     };
+    let stop = ctx.stop.clone();
+    tokio::spawn(async move { stop.run_until_cancelled(telemetry::add_up()).await });
     Ok(Running { ctx, address, server: Some(server), worker: Some(worker) })
 }
 

@@ -12,6 +12,7 @@ mod lines;
 use std::{
     io::{self, IsTerminal},
     sync::OnceLock,
+    time::Duration,
 };
 
 use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
@@ -77,6 +78,20 @@ pub fn flush() {
 fn recorder() -> Result<PrometheusHandle, BuildError> {
     const SECONDS: [f64; 11] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
     PrometheusBuilder::new().set_buckets(&SECONDS)?.install_recorder()
+}
+
+/// How often what was measured is added up.
+const ADDED_UP_EVERY: Duration = Duration::from_secs(2);
+
+/// Adds up what was measured, until it is dropped. Each duration is kept by itself until then, or until somebody reads the
+/// metrics, which nobody may ever do.
+pub async fn add_up() {
+    loop {
+        tokio::time::sleep(ADDED_UP_EVERY).await;
+        if let Some(metrics) = METRICS.get() {
+            metrics.run_upkeep();
+        }
+    }
 }
 
 /// All metrics in Prometheus' text format; None when no recorder runs.

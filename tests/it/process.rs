@@ -9,7 +9,7 @@ use std::{
 use rstest::rstest;
 use serde_json::Value;
 use tokio::{
-    io::{AsyncBufReadExt, BufReader},
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     process::{Child, Command},
 };
 
@@ -214,6 +214,58 @@ async fn openapi_prints_the_document() {
     let printed = String::from_utf8(output(command).await.stdout).expect("text");
     assert_eq!(printed, magpie::api::document());
     assert_eq!(json(&printed)["openapi"], "3.0.0");
+}
+
+/// Asks so often how the server is, one request after the other on one connection.
+#[cfg(target_os = "linux")]
+async fn ask_often(port: u16, times: usize) {
+    const TOGETHER: usize = 100;
+    let mut connection = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.expect("a connection");
+    let requests = "GET /healthz HTTP/1.1\r\nHost: magpie\r\n\r\n".repeat(TOGETHER);
+    let mut answers = Vec::new();
+    for _ in 0..times / TOGETHER {
+        connection.write_all(requests.as_bytes()).await.expect("they are taken");
+        answers.clear();
+        while answers.windows(12).filter(|part| *part == b"HTTP/1.1 200").count() < TOGETHER {
+            let read = tokio::time::timeout(PATIENCE, connection.read_buf(&mut answers)).await.expect("in time");
+            assert_ne!(read.expect("an answer"), 0, "{}", String::from_utf8_lossy(&answers));
+        }
+    }
+}
+
+/// Memory that is no file's, in KB.
+#[cfg(target_os = "linux")]
+fn memory_of(child: &Child) -> i64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", child.id().expect("it runs"))).expect("its status");
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).expect("its memory");
+    line.trim().trim_end_matches(" kB").parse().expect("a number")
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn what_is_measured_does_not_pile_up_where_nobody_reads_it() {
+    const MANY: usize = 60_000;
+    let directory = tempfile::tempdir().expect("a directory");
+    let (port, sandbox_port) = (free_port().await, free_port().await);
+    let mut command = magpie(directory.path());
+    command.args(["dev", "--listen", &format!("127.0.0.1:{port}")]);
+    command.args(["--sandbox-listen", &format!("127.0.0.1:{sandbox_port}")]);
+    let mut child = command.env("RUST_LOG", "off").stdout(Stdio::null()).spawn().expect("it starts");
+    let begun = std::time::Instant::now();
+    while tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_err() {
+        assert!(begun.elapsed() < PATIENCE, "it is up in time");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let mut memory = Vec::new();
+    for _ in 0..2 {
+        ask_often(port, MANY).await;
+        // Longer than it takes until what was measured is added up.
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        memory.push(memory_of(&child));
+    }
+    end(&mut child, "-TERM").await;
+    // A duration takes sixteen bytes, with room for as many again.
+    assert!(memory[1] - memory[0] < 500, "{memory:?} KB after {MANY} requests each");
 }
 
 #[cfg(target_os = "linux")]
