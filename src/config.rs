@@ -209,7 +209,7 @@ impl Config {
     /// Calls to WeChat at once, for each app. Each takes some 40 KB; beside SQLite, which is in the same process, fewer
     /// stay within the same memory.
     pub fn calls_at_once(&self) -> usize {
-        self.delivery.concurrency.unwrap_or(if self.is_sqlite() { 288 } else { 448 })
+        self.delivery.concurrency.unwrap_or(if self.is_sqlite() { 288 } else { 512 })
     }
 
     /// Whether the database is the embedded one.

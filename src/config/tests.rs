@@ -23,7 +23,7 @@ fn the_defaults_are_valid_and_an_app_needs_three_keys() {
 fn calls_at_once_hang_on_the_database_unless_told() {
     let of = |toml: &str| Config::from_toml(toml).expect("valid").calls_at_once();
     assert_eq!(of(""), 288);
-    assert_eq!(of("database_url = \"postgres://me@host/x\""), 448);
+    assert_eq!(of("database_url = \"postgres://me@host/x\""), 512);
     assert_eq!(of("[delivery]\nconcurrency = 7"), 7);
     assert!(problem("[delivery]\nconcurrency = 0").contains("at least 1"));
 }
