@@ -208,10 +208,27 @@ impl Writes {
 
 #[cfg(test)]
 mod tests {
-    use entity::{revision, template};
-    use sea_orm::ActiveValue::Set;
+    use entity::{event, revision, template};
+    use sea_orm::{ActiveValue::Set, Value};
 
     use super::*;
+
+    #[test]
+    fn json_stays_with_its_row_in_each_portion() {
+        const EVENTS: Insert<event::Entity> = Insert { shared: &[], only_if: "", suffix: "" };
+        let row = |number: usize| event::ActiveModel { source_id: Set(number.to_string()), ..Default::default() };
+        let numbers = 0..ROWS_A_STATEMENT + 44;
+        let json = numbers.clone().map(|number| format!("[{number}]")).collect();
+        let mut writes = Writes::on(DbBackend::Sqlite);
+        writes
+            .insert_with(&EVENTS, numbers.clone().map(row).collect(), vec![(event::Column::Data, json)])
+            .expect("rows alike");
+        let values = writes.end().values.expect("values").0;
+        let told: Vec<String> =
+            values.into_iter().filter_map(|value| if let Value::String(text) = value { text } else { None }).collect();
+        let expected: Vec<_> = numbers.flat_map(|number| [number.to_string(), format!("[{number}]")]).collect();
+        assert_eq!(told, expected);
+    }
 
     const REVISIONS: Insert<revision::Entity> = Insert { shared: &[], only_if: "", suffix: "ON CONFLICT DO NOTHING" };
     const RAISE: &str = "UPDATE revision SET revision = $same FROM v WHERE name = v_name";

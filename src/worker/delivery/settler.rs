@@ -24,7 +24,8 @@ const BATCH: usize = 256;
 /// How long answers are gathered at most while more calls are under way, and how long until it is looked again.
 const GATHER: Duration = Duration::from_millis(16);
 const STEP: Duration = Duration::from_millis(4);
-/// Nothing is waited for once this share of an app's calls is taken: each that waits keeps another one from beginning.
+/// Nothing is waited for once this share of the calls that one app may have is under way, whoever's they are: each that
+/// waits keeps another one from beginning.
 const SHARE: usize = 3;
 /// Pause before a settle is tried again when the database is away.
 const AGAIN: Duration = Duration::from_millis(200);
